@@ -1,0 +1,35 @@
+"""Upper, middle and lower lung zones of equal volume, and five fallback regions where no lobes are known."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+ZONES = {1: "upper", 2: "middle", 3: "lower"}
+
+
+def lung_zones(lungs: NDArray[np.uint8], *, superior_is_high_index: bool = True) -> NDArray[np.uint8]:
+    """Cut each lung into thirds of equal volume along z.
+
+    Parameters
+    ----------
+    lungs : (Z, Y, X) uint8, 1 right, 2 left, index axis 0 along the body.
+    superior_is_high_index : true for LPS-oriented arrays.
+
+    Returns
+    -------
+    (Z, Y, X) uint8: 0 outside, 1 upper, 2 middle, 3 lower.
+    """
+    zones = np.zeros(lungs.shape, np.uint8)
+    for label in (1, 2):
+        inside = lungs == label
+        per_slice = inside.sum(axis=(1, 2)).astype(float)
+        if per_slice.sum() == 0:
+            continue
+        from_top = per_slice[::-1] if superior_is_high_index else per_slice
+        share = np.cumsum(from_top) / from_top.sum()
+        zone = np.digitize(share, [1 / 3, 2 / 3], right=True) + 1
+        zone = np.minimum(zone, 3).astype(np.uint8)
+        zone = zone[::-1] if superior_is_high_index else zone
+        zones = np.where(inside, zone[:, None, None], zones).astype(np.uint8)
+    return zones
