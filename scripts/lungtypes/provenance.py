@@ -155,3 +155,20 @@ def package_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def write_run_manifest(results: str, *, state: str, config: Mapping, sheet: str, command: list[str]) -> None:
+    """Write provenance/run.json: how the last run ended, config, sheet checksum, command, versions."""
+    write_json(
+        Path(results) / "provenance" / "run.json",
+        {
+            "state": state,
+            "config": config,
+            "sheet_sha256": sha256_of(sheet),
+            "command": [Path(command[0]).name, *command[1:]],
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": package_versions(),
+            "ended_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        },
+    )

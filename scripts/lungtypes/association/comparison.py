@@ -71,9 +71,7 @@ def compare_with_classification(
         return pd.DataFrame(columns=COMPARISON_COLUMNS)
     rows = []
     for outcome in as_outcomes(outcomes):
-        common = outcome_rows(
-            table, labels, outcome, covariates=covariates, comparator=comparator, min_group=min_group
-        )
+        common = outcome_rows(table, labels, outcome, covariates=covariates, comparator=comparator, min_group=min_group)
         rows.append(_compare(outcome, common, comparator, n_bootstrap, seed))
     return pd.DataFrame(rows, columns=COMPARISON_COLUMNS)
 

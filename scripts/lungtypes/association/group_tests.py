@@ -38,14 +38,10 @@ def compare_means(groups: Sequence[NDArray], *, variance: Literal["welch", "pool
         return GroupTest(f"{'pooled' if variance == 'pooled' else 'Welch'} t test", p)
     if variance == "pooled":
         return GroupTest("analysis of variance", float(stats.f_oneway(*groups).pvalue))
-    return GroupTest(
-        "Welch analysis of variance", float(anova_oneway(list(groups), use_var="unequal").pvalue)
-    )
+    return GroupTest("Welch analysis of variance", float(anova_oneway(list(groups), use_var="unequal").pvalue))
 
 
-def compare_shares(
-    counts: NDArray, *, yates: bool, n_permutations: int, rng: np.random.Generator
-) -> GroupTest:
+def compare_shares(counts: NDArray, *, yates: bool, n_permutations: int, rng: np.random.Generator) -> GroupTest:
     """Chi-square test of a table (levels, groups) of counts.
 
     A 2x2 table is corrected after Yates if ``yates``. If more than 20 % of the expected counts are
@@ -57,9 +53,7 @@ def compare_shares(
     expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
     sparse = float((expected < SPARSE_EXPECTED).mean()) > SPARSE_SHARE
     if sparse and n_permutations > 0:
-        return GroupTest(
-            f"permutation chi-square ({n_permutations} draws)", _permuted_p(table, n_permutations, rng)
-        )
+        return GroupTest(f"permutation chi-square ({n_permutations} draws)", _permuted_p(table, n_permutations, rng))
     corrected = yates and table.shape == (2, 2)
     p = float(stats.chi2_contingency(table, correction=corrected).pvalue)
     name = "chi-square test with Yates correction" if corrected else "chi-square test"

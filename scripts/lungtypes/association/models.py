@@ -100,9 +100,7 @@ def outcome_rows(
             return replace(found, status="not_fitted:log_of_negative", note="log1p needs values above -1")
         y = np.log1p(y)
     if len(np.unique(y)) < MIN_DISTINCT_VALUES:
-        return replace(
-            found, status="not_fitted:too_few_values", note=f"fewer than {MIN_DISTINCT_VALUES} values"
-        )
+        return replace(found, status="not_fitted:too_few_values", note=f"fewer than {MIN_DISTINCT_VALUES} values")
     part = table.loc[complete].loc[kept]
     base = build_design(part, columns=list(covariates), min_group=min_group)
     cluster_table = pd.DataFrame({"cluster": labels[kept]}, index=part.index)

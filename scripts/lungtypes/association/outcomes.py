@@ -81,9 +81,7 @@ def associate_outcomes(
     comparator = comparator if comparator in table.columns else None
     rows = []
     for outcome in as_outcomes(outcomes):
-        common = outcome_rows(
-            table, labels, outcome, covariates=covariates, comparator=comparator, min_group=min_group
-        )
+        common = outcome_rows(table, labels, outcome, covariates=covariates, comparator=comparator, min_group=min_group)
         rows.append(_associate(outcome, common, n_bootstrap, seed))
     result = pd.DataFrame(rows, columns=OUTCOME_COLUMNS)
     return result.assign(q_value=_q_within_family(result))
@@ -112,9 +110,7 @@ def adjusted_means(
     comparator = comparator if comparator in table.columns else None
     rows = []
     for outcome in as_outcomes(outcomes):
-        common = outcome_rows(
-            table, labels, outcome, covariates=covariates, comparator=comparator, min_group=min_group
-        )
+        common = outcome_rows(table, labels, outcome, covariates=covariates, comparator=comparator, min_group=min_group)
         rows += _means(outcome, common)
     return pd.DataFrame(rows, columns=MEAN_COLUMNS)
 

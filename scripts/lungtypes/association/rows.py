@@ -43,9 +43,7 @@ def as_outcomes(outcomes: Iterable[Outcome | Mapping]) -> list[Outcome]:
     return _read(outcomes, Outcome, "transform", ("none", "log1p"))
 
 
-def join_clusters(
-    clinical: pd.DataFrame, clusters: pd.DataFrame | pd.Series
-) -> tuple[pd.DataFrame, pd.Series]:
+def join_clusters(clinical: pd.DataFrame, clusters: pd.DataFrame | pd.Series) -> tuple[pd.DataFrame, pd.Series]:
     """The subjects that both tables have, in the order of the clusters.
 
     Parameters
@@ -99,8 +97,7 @@ def _read(items: Iterable, kind: type, choice: str, allowed: tuple[str, ...]) ->
             unknown = [key for key in item if key not in fields]
             if "name" not in item or unknown:
                 raise InputError(
-                    f"{kind.__name__.lower()}: found keys {', '.join(map(str, item))}, "
-                    f"expected {', '.join(fields)}."
+                    f"{kind.__name__.lower()}: found keys {', '.join(map(str, item))}, expected {', '.join(fields)}."
                 )
             defaults = {"label": item["name"], "unit": "", "family": "", "transform": "none"}
             item = kind(**{**{k: v for k, v in defaults.items() if k in fields}, **item})

@@ -34,9 +34,7 @@ def table_one_html(table: pd.DataFrame) -> str:
             cells = [_count(rows[rows["group"] == g].iloc[0]) for g in groups]
             lines.append([f"\N{EM SPACE}{level}", *cells, "", ""])
     notes = [f"{mark} {name}" for name, mark in marks.items()]
-    notes.append(
-        "Percentages are of the values present. SMD: largest standardised difference between clusters."
-    )
+    notes.append("Percentages are of the values present. SMD: largest standardised difference between clusters.")
     return _html(header, lines, notes)
 
 

@@ -133,9 +133,7 @@ def _categorical(
     rng: np.random.Generator,
 ) -> list[dict]:
     present = values.notna().to_numpy()
-    texts = np.array(
-        [level_text(v) if ok else "" for v, ok in zip(values, present, strict=True)], dtype=object
-    )
+    texts = np.array([level_text(v) if ok else "" for v, ok in zip(values, present, strict=True)], dtype=object)
     levels = _levels(values[present])
     tested = _tested(codes[present], min_group)
     counts = np.array(

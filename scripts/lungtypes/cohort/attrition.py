@@ -50,3 +50,8 @@ def attrition_table(folders: Mapping[str, Sequence[str | Path]], *, max_failed_f
 def analysed_subjects(attrition: pd.DataFrame) -> list[str]:
     """Subjects that reached the end, in the order of the sheet."""
     return attrition.loc[attrition.status == "analysed", "subject"].astype(str).tolist()
+
+
+def read_analysed(path: str | Path) -> list[str]:
+    """:func:`analysed_subjects` of the attrition table at ``path``."""
+    return analysed_subjects(pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False))

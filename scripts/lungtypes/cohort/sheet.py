@@ -61,14 +61,24 @@ def _row_faults(path: Path, sheet: pd.DataFrame) -> list[str]:
                 "starting with a letter or digit."
             )
         elif subject.casefold() in seen:
-            faults.append(f"{path}, line {line}, column subject: found {subject!r} again (line {seen[subject.casefold()]}).")
+            faults.append(
+                f"{path}, line {line}, column subject: found {subject!r} again (line {seen[subject.casefold()]})."
+            )
         seen.setdefault(subject.casefold(), line)
         for name in ("path", "lungs", "lobes"):
             value = row.get(name, "")
             if (name == "path" or value) and not (value and Path(value).exists()):
-                faults.append(f"{path}, line {line}, column {name}: found {value!r}, which does not exist. Mend the path.")
-        for name, allowed in (("split", {"", "train", "test"}), ("control", {"", "0", "1"}), ("primary", {"", "0", "1"})):
+                faults.append(
+                    f"{path}, line {line}, column {name}: found {value!r}, which does not exist. Mend the path."
+                )
+        for name, allowed in (
+            ("split", {"", "train", "test"}),
+            ("control", {"", "0", "1"}),
+            ("primary", {"", "0", "1"}),
+        ):
             if row.get(name, "") not in allowed:
                 expected = " or ".join(sorted(allowed - {""}))
-                faults.append(f"{path}, line {line}, column {name}: found {row[name]!r}, expected {expected}, or empty.")
+                faults.append(
+                    f"{path}, line {line}, column {name}: found {row[name]!r}, expected {expected}, or empty."
+                )
     return faults

@@ -84,9 +84,7 @@ def accuracy_level(
     return AccuracyLevel(float(scores.mean()), float(np.percentile(scores, 95)))
 
 
-def accuracy_interval(
-    labels: Sequence, reference: Sequence, *, n_bootstrap: int, rng: np.random.Generator
-) -> Interval:
+def accuracy_interval(labels: Sequence, reference: Sequence, *, n_bootstrap: int, rng: np.random.Generator) -> Interval:
     """95 % percentile interval of the accuracy over resampled subjects.
 
     The matching of the whole sample is kept: redone in each resample, it would lift every
@@ -95,9 +93,7 @@ def accuracy_interval(
     _check_draws(n_bootstrap, "n_bootstrap")
     found = matched_accuracy(labels, reference)
     absent = object()
-    hits = np.array(
-        [found.mapping.get(c, absent) == r for c, r in zip(list(labels), list(reference), strict=True)]
-    )
+    hits = np.array([found.mapping.get(c, absent) == r for c, r in zip(list(labels), list(reference), strict=True)])
     picks = rng.integers(0, found.n, size=(n_bootstrap, found.n))
     low, high = np.percentile(hits[picks].mean(axis=1), [2.5, 97.5])
     return Interval(float(low), float(high))
@@ -155,9 +151,7 @@ def _codes(labels: Sequence, reference: Sequence) -> tuple[NDArray, NDArray, lis
     for name, values in (("labels", left), ("reference", right)):
         missing = sum(bool(pd.isna(value)) for value in values)
         if missing:
-            raise InputError(
-                f"{name}: found {missing} missing value(s), expected none. Drop these subjects first."
-            )
+            raise InputError(f"{name}: found {missing} missing value(s), expected none. Drop these subjects first.")
     left_names, right_names = _levels(left), _levels(right)
     left_rank = {name: i for i, name in enumerate(left_names)}
     right_rank = {name: i for i, name in enumerate(right_names)}

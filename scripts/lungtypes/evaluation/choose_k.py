@@ -84,9 +84,7 @@ def choose_k(
         deciding = sparse if rule == "sparse_silhouette" else plain
         k, reason = _decide(deciding, null, k_min=k_min, k_max=k_max, rule=rule)
         shape = (
-            silhouette_test(points, k, n_null=n_null, seed=derive_seed(seed, "choose_k", "shape"))
-            if k >= 2
-            else None
+            silhouette_test(points, k, n_null=n_null, seed=derive_seed(seed, "choose_k", "shape")) if k >= 2 else None
         )
 
     rows = [_row(1, "null_p", null.p_value, None, null.reason or f"test of one Gaussian by the {null.name}")]
@@ -113,9 +111,7 @@ def _check(points: NDArray, *, k_min: int, k_max: int, rule: str, n_init: int) -
     n = len(points)
     faults = []
     if k_max > n - 1:
-        faults.append(
-            f"k_max: found {k_max}, expected at most {n - 1} (subjects - 1). Lower k_max, or add subjects."
-        )
+        faults.append(f"k_max: found {k_max}, expected at most {n - 1} (subjects - 1). Lower k_max, or add subjects.")
     if not 1 <= k_min <= k_max:
         faults.append(f"k_min: found {k_min}, expected 1 to k_max ({k_max}).")
     if rule not in get_args(Rule):
@@ -153,9 +149,7 @@ def _best(indices: dict[int, Index]) -> int | None:
     return min(defined, key=lambda k: (-defined[k], k)) if defined else None
 
 
-def _decide(
-    indices: dict[int, Index], null: NullTest, *, k_min: int, k_max: int, rule: str
-) -> tuple[int, str]:
+def _decide(indices: dict[int, Index], null: NullTest, *, k_min: int, k_max: int, rule: str) -> tuple[int, str]:
     rejected = null.p_value <= NULL_LEVEL
     p = f"p = {null.p_value:.2g}"
     if k_max == 1:
@@ -164,9 +158,7 @@ def _decide(
         return 1, f"K = 1: a single Gaussian was not rejected ({p}), so nothing speaks for discrete groups"
     best = _best(indices)
     if best is None:
-        return max(
-            k_min, 2
-        ), f"K = {max(k_min, 2)}: no silhouette is defined, so the smallest number is taken"
+        return max(k_min, 2), f"K = {max(k_min, 2)}: no silhouette is defined, so the smallest number is taken"
     kind = "sparse k-means" if rule == "sparse_silhouette" else "k-means"
     end = (
         f"a single Gaussian was rejected ({p})"

@@ -145,12 +145,8 @@ def _agreement(
         return [_row(metric, None, 0, note=f"no subject has {name}") for metric in metrics]
     labels, truth = clusters[known].tolist(), aligned[known].tolist()
     found = matched_accuracy(labels, truth)
-    level = accuracy_level(
-        labels, truth, n_permutations=n_permutations, rng=stream(seed, "evaluate", "permutations")
-    )
-    interval = accuracy_interval(
-        labels, truth, n_bootstrap=n_bootstrap, rng=stream(seed, "evaluate", "bootstrap")
-    )
+    level = accuracy_level(labels, truth, n_permutations=n_permutations, rng=stream(seed, "evaluate", "permutations"))
+    interval = accuracy_interval(labels, truth, n_bootstrap=n_bootstrap, rng=stream(seed, "evaluate", "bootstrap"))
     matches = ", ".join(f"cluster {cluster} = {level}" for cluster, level in found.mapping.items())
     rows = [
         _row(
@@ -174,9 +170,7 @@ def _agreement(
 
 def _validity(points: NDArray | None, clusters: NDArray, phase: str) -> list[dict]:
     if points is None:
-        return [
-            _row(metric, None, 0, space=phase, note=f"no embedding {phase} clustering") for metric in INDICES
-        ]
+        return [_row(metric, None, 0, space=phase, note=f"no embedding {phase} clustering") for metric in INDICES]
     rows = []
     for metric, index in INDICES.items():
         found = index(points, clusters)
@@ -188,9 +182,7 @@ def _validity(points: NDArray | None, clusters: NDArray, phase: str) -> list[dic
 def _stability(points: NDArray | None, clusters: NDArray, n_bootstrap: int, seed: int) -> list[dict]:
     if points is None:
         return [_row("jaccard", None, 0, space="before", note="no embedding before clustering")]
-    table = cluster_jaccard(
-        points, clusters, n_bootstrap=n_bootstrap, seed=derive_seed(seed, "evaluate", "jaccard")
-    )
+    table = cluster_jaccard(points, clusters, n_bootstrap=n_bootstrap, seed=derive_seed(seed, "evaluate", "jaccard"))
     return [
         _row(
             "jaccard",

@@ -82,9 +82,7 @@ def sparse_kmeans(embedding: NDArray, k: int, *, bound: float, n_init: int, seed
     return _alternate(points, _start(points, k, n_init=n_init, seed=seed), bound)
 
 
-def choose_bound(
-    embedding: NDArray, k: int, *, n_init: int, n_permutations: int, seed: int
-) -> BoundSelection:
+def choose_bound(embedding: NDArray, k: int, *, n_init: int, n_permutations: int, seed: int) -> BoundSelection:
     """The smallest bound whose gap over permuted features is within one SD of the largest gap.
 
     Each permutation shuffles every column on its own. Gap(s) = log O(s) - mean log O*(s).

@@ -19,9 +19,7 @@ N_STARTS = 5
 GRADES = ((0.85, "highly stable"), (0.75, "stable"), (0.6, "doubtful"), (0.0, "unstable"))
 
 
-def cluster_jaccard(
-    embedding: NDArray, labels: Sequence | NDArray, *, n_bootstrap: int, seed: int
-) -> pd.DataFrame:
+def cluster_jaccard(embedding: NDArray, labels: Sequence | NDArray, *, n_bootstrap: int, seed: int) -> pd.DataFrame:
     """How well k-means of resampled subjects finds each given cluster again.
 
     Parameters
@@ -49,9 +47,7 @@ def cluster_jaccard(
             picks = rng.integers(0, len(points), size=len(points))
             if len(np.unique(picks)) < len(clusters):
                 continue
-            found = kmeans(
-                points[picks], len(clusters), n_init=N_STARTS, seed=derive_seed(seed, "jaccard", i)
-            ).labels
+            found = kmeans(points[picks], len(clusters), n_init=N_STARTS, seed=derive_seed(seed, "jaccard", i)).labels
             drawn, first = np.unique(picks, return_index=True)  # each subject once
             for j, cluster in enumerate(clusters):
                 inside = given[drawn] == cluster
@@ -78,6 +74,5 @@ def stability_grade(jaccard: float) -> str:
 
 def _best_match(inside: NDArray, found: NDArray) -> float:
     return max(
-        float((inside & (found == label)).sum() / (inside | (found == label)).sum())
-        for label in np.unique(found)
+        float((inside & (found == label)).sum() / (inside | (found == label)).sum()) for label in np.unique(found)
     )

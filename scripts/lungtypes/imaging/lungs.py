@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lungtypes.errors import ScanFault
-from lungtypes.imaging.geometry import Volume, from_sitk, to_sitk
+from lungtypes.imaging.geometry import Volume, from_sitk, oriented_lps, require_same_grid, to_sitk
 from lungtypes.imaging.resample import resample_labels
 
 RIGHT, LEFT = 1, 2
@@ -85,16 +85,28 @@ def segment_lungs(
     )
 
 
-def check_labels(scan: Volume, labels: Volume, limits: dict[str, float]) -> LungSegmentation:
-    """Pass the user's own lung mask (1 right, 2 left) through the same gate as ours."""
-    return _gate(
-        scan,
-        labels.array.astype(np.uint8),
-        np.zeros(labels.array.shape, bool),
-        "given",
-        (limits["min_total_ml"], limits["max_total_ml"]),
-        (limits["min_side_ratio"], limits["max_side_ratio"]),
-    )
+def check_given_lungs(
+    scan: Volume,
+    given: Volume,
+    *,
+    min_total_ml: float,
+    max_total_ml: float,
+    min_side_ratio: float,
+    max_side_ratio: float,
+    **_: float,
+) -> LungSegmentation:
+    """Pass the user's own lung mask (1 right, 2 left, on the scan's grid) through the same gate as ours.
+
+    Raises GeometryError when the mask lies on another grid, ScanFault SEG-LABELS for other labels.
+    """
+    given = oriented_lps(given)
+    require_same_grid(scan, given, "scan and given lung mask")
+    found = set(np.unique(given.array).tolist())
+    if not {1, 2} <= found <= {0, 1, 2, 3}:
+        raise ScanFault("SEG-LABELS", f"given mask has labels {sorted(found)}, expected 1 (right) and 2 (left).")
+    labels = np.where(given.array <= 2, given.array, 0).astype(np.uint8)
+    limits = (min_total_ml, max_total_ml), (min_side_ratio, max_side_ratio)
+    return _gate(scan, labels, given.array == 3, "given", *limits)
 
 
 def _working_image(scan: Volume) -> Volume:

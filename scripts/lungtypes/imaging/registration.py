@@ -7,7 +7,6 @@ ITK threads and on ANTS_RANDOM_SEED: call :func:`lungtypes.device.set_itk` befor
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -80,7 +80,9 @@ def _isotropic_grid(image: sitk.Image, spacing_mm: float) -> sitk.Image:
 
 def _anti_aliased(image: sitk.Image, spacing_mm: float) -> sitk.Image:
     sigma = [0.5 * spacing_mm if spacing_mm > 1.05 * s else 0.0 for s in image.GetSpacing()]
-    sigma = [float(np.sqrt(max(s**2 - (0.5 * own) ** 2, 0.0))) for s, own in zip(sigma, image.GetSpacing(), strict=True)]
+    sigma = [
+        float(np.sqrt(max(s**2 - (0.5 * own) ** 2, 0.0))) for s, own in zip(sigma, image.GetSpacing(), strict=True)
+    ]
     for axis, value in enumerate(sigma):
         if value > 0:
             image = sitk.RecursiveGaussian(image, value, direction=axis)

@@ -10,14 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from lungtypes.errors import InputError
 from lungtypes.imaging.geometry import AIR_HU, Volume, from_sitk, to_sitk
 from lungtypes.imaging.registration import dice
-from lungtypes.randomness import stream
 
 
 @dataclass(frozen=True)
@@ -44,39 +41,6 @@ class Convergence:
             and self.mean_update_mm <= max_update_mm
             and abs(self.volume_change_percent) <= max_volume_percent
         )
-
-
-def sample_size(n_subjects: int, *, fraction: float, minimum: int, maximum: int) -> int:
-    """How many subjects make the template: a fraction of the cohort within limits."""
-    return int(min(n_subjects, max(minimum, min(maximum, round(fraction * n_subjects)))))
-
-
-def draw_sample(subjects: Sequence[str], strata: Sequence[str], *, size: int, seed: int) -> list[str]:
-    """Draw ``size`` subjects, spread over the strata in proportion; independent of the order given.
-
-    Raises InputError when fewer than three subjects are left.
-    """
-    if len(subjects) < 3:
-        raise InputError(f"template: found {len(subjects)} usable subjects, expected at least 3.")
-    rng = stream(seed, "template", "sample")
-    frame = pd.DataFrame({"subject": list(subjects), "stratum": list(strata)}).sort_values("subject")
-    frame["draw"] = rng.random(len(frame))
-    # rank within stratum as a share of the stratum: the first `size` of all are proportional
-    ranked = frame.sort_values("draw").groupby("stratum").cumcount() + 0.5
-    frame["share"] = ranked / frame.groupby("stratum")["subject"].transform("size")
-    chosen = frame.sort_values(["share", "draw"]).head(size)
-    return sorted(chosen.subject)
-
-
-def nearest_to_medians(volumes_ml: pd.DataFrame) -> str:
-    """The subject whose right and left lung volumes lie nearest to the cohort's medians (log scale).
-
-    volumes_ml : columns subject, right_ml, left_ml.
-    """
-    logs = np.log(volumes_ml[["right_ml", "left_ml"]].to_numpy(float))
-    distance = np.abs(logs - np.median(logs, axis=0)).sum(axis=1)
-    order = np.lexsort((volumes_ml.subject.astype(str), np.round(distance, 9)))
-    return str(volumes_ml.subject.iloc[int(order[0])])
 
 
 def start_template(ct: Volume, lungs: Volume, *, padding_mm: float) -> Template:

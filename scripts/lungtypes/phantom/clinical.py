@@ -26,7 +26,17 @@ OUTCOMES: dict[str, tuple[float, float, dict[str, float]]] = {
     "sf12_physical": (50.0, 5.5, {"emphysema": -13.0, "fibrosis": -15.0, "sarcoid": -8.0}),
     "sf12_mental": (50.0, 8.0, {"sarcoid": -4.0}),
 }
-LOWER_LIMIT = {"fev1_l": 0.5, "fvc_l": 0.9, "dlco": 3, "cd4": 60, "crp": 0.1, "fas": 10, "gerdq": 0, "cfq": 0, "sobq": 0}
+LOWER_LIMIT = {
+    "fev1_l": 0.5,
+    "fvc_l": 0.9,
+    "dlco": 3,
+    "cd4": 60,
+    "crp": 0.1,
+    "fas": 10,
+    "gerdq": 0,
+    "cfq": 0,
+    "sobq": 0,
+}
 DECIMALS = {"fev1_l": 2, "fvc_l": 2, "dlco": 1, "crp": 1, "promis": 1, "sf12_physical": 1, "sf12_mental": 1}
 
 

@@ -86,7 +86,9 @@ def render_thorax(
     airway = soft["airway"] < 0
     lungs[airway] = 0
     lobes = _lobes(points, lungs)
-    paint_vessels(hu, points, lungs, inside, (HILUM_RIGHT, HILUM_LEFT), stream(seed, "phantom", "vessels", person.index))
+    paint_vessels(
+        hu, points, lungs, inside, (HILUM_RIGHT, HILUM_LEFT), stream(seed, "phantom", "vessels", person.index)
+    )
     lesions = paint_lesions(
         hu,
         points=points,

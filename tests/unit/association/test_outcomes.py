@@ -125,9 +125,7 @@ def test_shuffling_and_renaming_do_not_matter(cohort):
     clinical, clusters = cohort
     one = associate_outcomes(clinical, clusters, outcomes=OUTCOMES, **MODEL, **DRAWS)
     renamed = clusters.assign(cluster=clusters["cluster"].map({1: 3, 2: 1, 3: 2}))
-    other = associate_outcomes(
-        clinical.sample(frac=1, random_state=1), renamed, outcomes=OUTCOMES, **MODEL, **DRAWS
-    )
+    other = associate_outcomes(clinical.sample(frac=1, random_state=1), renamed, outcomes=OUTCOMES, **MODEL, **DRAWS)
     for column in ("partial_r2", "f_hc3", "p_hc3", "q_value", "aic_cluster"):
         np.testing.assert_allclose(one[column], other[column], rtol=1e-8)
 
@@ -200,9 +198,7 @@ def test_comparator_that_drives_the_outcome_wins_and_noise_shows_nothing(cohort)
     found = table.set_index("outcome")["verdict"].to_dict()
     assert found == {"fvc": "cluster explains more", "crp": "comparator explains more", "fas": "not shown"}
     rows = table.set_index("outcome")
-    assert (
-        rows.loc["crp", "p_comparator_given_cluster"] < 0.001 < rows.loc["crp", "p_cluster_given_comparator"]
-    )
+    assert rows.loc["crp", "p_comparator_given_cluster"] < 0.001 < rows.loc["crp", "p_cluster_given_comparator"]
     assert rows.loc["crp", "aic_difference"] > 0
     base = associate_outcomes(clinical, clusters, outcomes=OUTCOMES, **options, **DRAWS)
     np.testing.assert_allclose(table["adj_r2_cluster"], base["adj_r2_cluster"])
@@ -227,9 +223,7 @@ def test_tables_print_as_html_with_footnotes_and_escaped_labels(cohort):
     spec = [outcome("fvc") | {"label": "<b>FVC</b>"}]
     table = associate_outcomes(clinical, clusters, outcomes=spec, **MODEL, **DRAWS)
     assert list(table.columns) == OUTCOME_COLUMNS
-    html = outcomes_html(table) + adjusted_means_html(
-        adjusted_means(clinical, clusters, outcomes=spec, **MODEL)
-    )
+    html = outcomes_html(table) + adjusted_means_html(adjusted_means(clinical, clusters, outcomes=spec, **MODEL))
     assert "<b>" not in html and "HC3" in html and "Benjamini-Hochberg" in html
 
 

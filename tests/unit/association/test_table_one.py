@@ -115,9 +115,7 @@ def test_smd_agrees_with_the_hand_sum():
 
 
 def test_chi_square_without_yates_agrees_with_the_hand_sum():
-    test = compare_shares(
-        np.array([[10, 20], [20, 10]]), yates=False, n_permutations=0, rng=np.random.default_rng(0)
-    )
+    test = compare_shares(np.array([[10, 20], [20, 10]]), yates=False, n_permutations=0, rng=np.random.default_rng(0))
     assert test.p_value == pytest.approx(stats.chi2.sf(4 * 25 / 15, 1))
 
 

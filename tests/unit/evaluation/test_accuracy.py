@@ -37,9 +37,7 @@ def test_renaming_clusters_and_shuffling_subjects_change_nothing():
     labels, reference = rng.integers(0, 3, 40), rng.integers(0, 3, 40)
     order = rng.permutation(40)
     renamed = [f"c{label}" for label in labels[order]]
-    assert (
-        matched_accuracy(renamed, reference[order]).accuracy == matched_accuracy(labels, reference).accuracy
-    )
+    assert matched_accuracy(renamed, reference[order]).accuracy == matched_accuracy(labels, reference).accuracy
 
 
 def test_more_clusters_than_classes_and_the_reverse_are_matched_one_to_one():

@@ -93,9 +93,7 @@ def test_null_test_keeps_its_level_with_more_dimensions_than_subjects():
 
 def test_combined_null_test_keeps_its_level_and_sees_three_groups():
     p = [
-        single_gaussian_test(
-            np.random.default_rng(i).normal(size=(16, 8)), ks=[2, 3], n_null=39, seed=i
-        ).p_value
+        single_gaussian_test(np.random.default_rng(i).normal(size=(16, 8)), ks=[2, 3], n_null=39, seed=i).p_value
         for i in range(30)
     ]
     assert np.mean(np.array(p) <= 0.05) <= 0.17  # 30 draws at 5 %: 5 or fewer

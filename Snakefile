@@ -1,0 +1,83 @@
+# lungtypes: from chest CT scans to explained, clinically tested subtypes.
+# The way of the data is the order of the includes; each stage's name is also a target.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/ingest.smk"
+include: "workflow/rules/lungs.smk"
+include: "workflow/rules/resample.smk"
+include: "workflow/rules/template.smk"
+include: "workflow/rules/register.smk"
+include: "workflow/rules/volumes.smk"
+include: "workflow/rules/clam.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/associate.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.report.input,
+
+
+rule ingest:
+    input:
+        SERIES,
+
+
+rule lungs:
+    input:
+        expand(LUNGS, subject=SUBJECTS),
+        DENSITOMETRY,
+
+
+rule resample:
+    input:
+        expand(RESAMPLED, subject=SUBJECTS),
+
+
+rule template:
+    input:
+        TEMPLATE.values(),
+
+
+rule register:
+    input:
+        expand(REGISTERED, subject=SUBJECTS),
+        ATTRITION,
+
+
+rule volumes:
+    input:
+        COHORT_ARRAY,
+
+
+rule clam:
+    input:
+        CLAM.values(),
+
+
+rule evaluate:
+    input:
+        expand(EVALUATION, method=METHODS),
+
+
+rule associate:
+    input:
+        [expand(path, method=METHODS) for path in ASSOCIATION.values()] if HAS_OUTCOMES else [],
+
+
+onsuccess:
+    write_manifest("complete")
+
+
+onerror:
+    write_manifest("failed")
+    explain_failure()

@@ -1,0 +1,31 @@
+"""Rule cluster_clam: phase 2, the clustering layer; assignments and the frozen model."""
+
+from pathlib import Path
+
+from lungtypes.device import choose_device, make_deterministic
+from lungtypes.imaging.volume_files import read_cohort_array
+from lungtypes.methods.clam_stages import cluster_stage
+from lungtypes.provenance import open_log, record
+
+open_log(snakemake.log[0])
+config = dict(snakemake.params.config)
+make_deterministic(torch_threads=config.pop("torch_threads"))
+cohort = read_cohort_array(snakemake.input.array, snakemake.input.description)
+cluster_stage(
+    Path(snakemake.output.weights).parent,
+    cohort.array,
+    cohort.subjects,
+    cohort.splits,
+    pretrained=Path(snakemake.input.pretrained),
+    choice=Path(snakemake.input.choice),
+    device=choose_device(config.pop("device")),
+    **config,
+)
+record(
+    snakemake.params.results,
+    snakemake.rule,
+    "cohort",
+    config=snakemake.params.config,
+    code=snakemake.params.code,
+    outputs=list(snakemake.output),
+)

@@ -1,0 +1,17 @@
+"""Rule collect_densitometry: density measures of the cohort in one table."""
+
+from lungtypes.cohort.collect import collect_tables
+from lungtypes.provenance import open_log, record, write_table
+
+open_log(snakemake.log[0])
+subjects = snakemake.params.config["subjects"]
+table = collect_tables(dict(zip(subjects, snakemake.input.folders, strict=True)), "densitometry.tsv")
+write_table(snakemake.output.table, table)
+record(
+    snakemake.params.results,
+    snakemake.rule,
+    "cohort",
+    config=snakemake.params.config,
+    code=snakemake.params.code,
+    outputs=list(snakemake.output),
+)

@@ -1,0 +1,23 @@
+"""Rule evaluate_clusters: are the clusters real?"""
+
+from lungtypes.evaluation.evaluate_files import evaluate_stage
+from lungtypes.provenance import open_log, record
+
+open_log(snakemake.log[0])
+config = snakemake.params.config
+evaluate_stage(
+    assignment=snakemake.input.assignment,
+    embedding=snakemake.input.embedding,
+    choice=snakemake.input.choice,
+    table=snakemake.output.table,
+    seed=config["seed"],
+    **config["evaluate"],
+)
+record(
+    snakemake.params.results,
+    snakemake.rule,
+    snakemake.wildcards.method,
+    config=snakemake.params.config,
+    code=snakemake.params.code,
+    outputs=list(snakemake.output),
+)

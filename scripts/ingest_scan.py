@@ -1,0 +1,32 @@
+"""Rule ingest_scan: one scan of the sheet becomes CT in HU."""
+
+from pathlib import Path
+
+from lungtypes.cohort.status import run_scan_stage
+from lungtypes.imaging.geometry import write_volume
+from lungtypes.imaging.ingest import ingest_scan
+from lungtypes.provenance import open_log, record, write_json, write_table
+
+open_log(snakemake.log[0])
+subject, config = snakemake.wildcards.subject, snakemake.params.config
+
+
+def work(folder: Path) -> None:
+    scan = ingest_scan(Path(snakemake.input.scan), wanted_series=config["series"] or None, **config["ingest"])
+    write_volume(scan.volume, folder / "ct.nii.gz")
+    write_table(folder / "series.tsv", scan.series)
+    protocol = {"scanner": scan.scanner, "kernel": scan.kernel, "thickness_mm": scan.thickness_mm}
+    write_json(folder / "protocol.json", protocol)
+
+
+run_scan_stage(
+    snakemake.output.folder, subject=subject, stage="ingest", upstream=[], strict=config["strict"], work=work
+)
+record(
+    snakemake.params.results,
+    snakemake.rule,
+    subject,
+    config=config,
+    code=snakemake.params.code,
+    outputs=[snakemake.output.folder],
+)

@@ -1,0 +1,73 @@
+"""The cohort array on disk: N x Z x Y x X int16 and its description, in subject order."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungtypes.errors import InputError
+from lungtypes.imaging.geometry import read_volume
+from lungtypes.imaging.resample import resample_labels
+from lungtypes.imaging.volumes import OUTSIDE, CohortGrid, lung_hu_on_grid
+from lungtypes.imaging.zones import ZONES, lung_zones
+from lungtypes.provenance import write_json
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """array (N, Z, Y, X) int16 HU, OUTSIDE where no lung is; subjects and splits in the same order; the grid."""
+
+    array: NDArray[np.int16]
+    subjects: tuple[str, ...]
+    splits: tuple[str, ...]
+    grid: CohortGrid
+
+    def regions(self, mask_file: str | Path) -> dict[str, NDArray[np.bool_]]:
+        """Lungs, sides and zones of the template's mask on the cohort grid."""
+        labels = resample_labels(read_volume(Path(mask_file)), self.grid.reference())
+        zones = lung_zones(labels)
+        regions = {"lungs": labels > 0, "right": labels == 1, "left": labels == 2}
+        return regions | {name: zones == number for number, name in ZONES.items()}
+
+
+def write_cohort_array(
+    array_file: str | Path,
+    description_file: str | Path,
+    *,
+    scans: Mapping[str, Path],
+    splits: Mapping[str, str],
+    grid: CohortGrid,
+) -> None:
+    """Write the array scan by scan (memory of one scan), then its description.
+
+    Raises InputError when fewer than four scans are left.
+    """
+    if len(scans) < 4:
+        raise InputError(f"cohort: found {len(scans)} usable scans, expected at least 4. See cohort/attrition.tsv.")
+    temporary = Path(array_file).with_name(f".part-{os.getpid()}.npy")
+    shape = (len(scans), *grid.shape)
+    array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.int16, shape=shape)
+    for number, folder in enumerate(scans.values()):
+        ct, lungs = read_volume(folder / "ct.nii.gz"), read_volume(folder / "lungs.nii.gz")
+        array[number] = lung_hu_on_grid(ct, lungs, grid)
+    array.flush()
+    del array
+    os.replace(temporary, array_file)
+    description = {"subjects": list(scans), "splits": [splits[s] for s in scans], "outside": OUTSIDE, **asdict(grid)}
+    write_json(description_file, description)
+
+
+def read_cohort_array(array_file: str | Path, description_file: str | Path) -> Cohort:
+    """Read both files; the array is a read-only memory map."""
+    text = json.loads(Path(description_file).read_text())
+    grid = CohortGrid(
+        tuple(text["shape"]), text["spacing_mm"], tuple(text["origin_mm"]), tuple(map(tuple, text["direction"]))
+    )
+    array = np.load(array_file, mmap_mode="r", allow_pickle=False)
+    return Cohort(array, tuple(text["subjects"]), tuple(text["splits"]), grid)

@@ -1,0 +1,114 @@
+"""CLAM of every scan for its own cluster, group maps, and their summary (Ryan et al. 2020, section 3)."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from lungtypes.imaging.geometry import write_volume
+from lungtypes.imaging.volume_files import Cohort
+from lungtypes.imaging.volumes import OUTSIDE
+from lungtypes.maps.channel_masking import ChannelMap, channel_confidence_map
+from lungtypes.maps.group_maps import average_maps, balanced_population, describe_map, mean_ct
+from lungtypes.methods.clam import soft_assignment
+from lungtypes.methods.intensity import Intensity
+from lungtypes.networks.cae import ConvolutionalAutoencoder
+
+
+@dataclass(frozen=True)
+class Explained:
+    """maps: one per scan, in cohort order; clusters: 1..K, the cluster that each map explains; k: all clusters."""
+
+    maps: tuple[ChannelMap, ...]
+    clusters: NDArray[np.int64]
+    k: int
+
+
+def explain_assignments(
+    fitted: tuple[ConvolutionalAutoencoder, dict, dict[str, NDArray]],
+    array: NDArray[np.int16],
+    *,
+    chunk_channels: int,
+    device: str,
+) -> Explained:
+    """Map every scan of (N, Z, Y, X) for the cluster with its largest q, as published (eq. 8-9)."""
+    model, settings, arrays = fitted
+    model.to(device).eval()
+    centroids = torch.from_numpy(arrays["centroids"]).to(device)
+    intensity = Intensity(**settings["intensity"])
+    maps, clusters = [], []
+    for scan in array:
+        image = torch.from_numpy(intensity.normalise(np.asarray(scan)[None]))[None].to(device)  # (1, 1, Z, Y, X)
+        with torch.inference_mode():
+            k = int(soft_assignment(model.encode(image), centroids).argmax())
+
+        def score(images: torch.Tensor, k: int = k) -> torch.Tensor:
+            return soft_assignment(model.encode(images), centroids)[:, k]
+
+        found = channel_confidence_map(image, activations=model.activations, score=score, chunk_channels=chunk_channels)
+        maps.append(found)
+        clusters.append(k + 1)
+    return Explained(tuple(maps), np.array(clusters), len(centroids))
+
+
+def write_maps(
+    maps_dir: Path, group_dir: Path, explained: Explained, *, cohort: Cohort, regions: dict[str, NDArray[np.bool_]]
+) -> pd.DataFrame:
+    """Write one NIfTI a subject, the group maps, and the mean CT of each cluster; return map_summary.
+
+    Group maps: clam_cluster{k}_mean/sd, clam_population_subject_mean/sd, clam_population_balanced_mean;
+    ct_mean_cluster{k}, ct_mean_population. Degenerate maps are left out of the means and counted.
+    """
+    building, group_building = (d.with_name(f".part-{d.name}") for d in (maps_dir, group_dir))
+    for folder in (building, group_building):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    rows = []
+    voxel_ml = cohort.grid.spacing_mm**3 / 1000
+    for subject, cluster, found, scan in zip(
+        cohort.subjects, explained.clusters, explained.maps, cohort.array, strict=True
+    ):
+        write_volume(cohort.grid.volume(found.importance.astype(np.float32)), building / f"{subject}.nii.gz")
+        lungs = {name: mask & (scan != OUTSIDE) for name, mask in regions.items()}
+        row = {"subject": subject, "cluster": int(cluster)}
+        row |= describe_map(found.importance, scan.astype(np.float32), lungs, voxel_ml=voxel_ml)
+        row |= {
+            "alpha_mean": float(found.alpha.mean()),
+            "alpha_cv": float(found.alpha.std() / max(found.alpha.mean(), 1e-12)),
+            "uniform_correlation": found.uniform_correlation,
+            "degenerate": int(found.degenerate),
+        }
+        rows.append(row)
+    _write_groups(group_building, explained, cohort)
+    for folder, target in ((building, maps_dir), (group_building, group_dir)):
+        shutil.rmtree(target, ignore_errors=True)
+        folder.rename(target)
+    return pd.DataFrame(rows)
+
+
+def _write_groups(folder: Path, explained: Explained, cohort: Cohort) -> None:
+    good = np.array([not found.degenerate for found in explained.maps])
+    means = []
+    for k in range(1, explained.k + 1):
+        members = np.flatnonzero((explained.clusters == k) & good)
+        if members.size:
+            group = average_maps([explained.maps[i].importance for i in members])
+            means.append(group.mean)
+            write_volume(cohort.grid.volume(group.mean), folder / f"clam_cluster{k}_mean.nii.gz")
+            write_volume(cohort.grid.volume(group.sd), folder / f"clam_cluster{k}_sd.nii.gz")
+        if (explained.clusters == k).any():
+            ct, _ = mean_ct(cohort.array[explained.clusters == k], OUTSIDE)
+            write_volume(cohort.grid.volume(ct), folder / f"ct_mean_cluster{k}.nii.gz")
+    if good.any():
+        population = average_maps([explained.maps[i].importance for i in np.flatnonzero(good)])
+        write_volume(cohort.grid.volume(population.mean), folder / "clam_population_subject_mean.nii.gz")
+        write_volume(cohort.grid.volume(population.sd), folder / "clam_population_subject_sd.nii.gz")
+        write_volume(cohort.grid.volume(balanced_population(means)), folder / "clam_population_balanced_mean.nii.gz")
+    ct, _ = mean_ct(np.asarray(cohort.array), OUTSIDE)
+    write_volume(cohort.grid.volume(ct), folder / "ct_mean_population.nii.gz")

@@ -1,0 +1,23 @@
+"""Rule pretrain_clam: phase 1, the autoencoder alone, and its embedding."""
+
+from pathlib import Path
+
+from lungtypes.device import choose_device, make_deterministic
+from lungtypes.imaging.volume_files import read_cohort_array
+from lungtypes.methods.clam_stages import pretrain_stage
+from lungtypes.provenance import open_log, record
+
+open_log(snakemake.log[0])
+config = dict(snakemake.params.config)
+make_deterministic(torch_threads=config.pop("torch_threads"))
+cohort = read_cohort_array(snakemake.input.array, snakemake.input.description)
+device = choose_device(config.pop("device"))
+pretrain_stage(Path(snakemake.output.folder), cohort.array, cohort.subjects, cohort.splits, device=device, **config)
+record(
+    snakemake.params.results,
+    snakemake.rule,
+    "cohort",
+    config=snakemake.params.config,
+    code=snakemake.params.code,
+    outputs=list(snakemake.output),
+)

@@ -1,0 +1,29 @@
+"""Rule register_template_slot: one subject of the sample onto one iteration of the template."""
+
+from pathlib import Path
+
+from lungtypes.cohort.sampling import read_sample
+from lungtypes.device import set_itk
+from lungtypes.imaging.template_files import register_slot
+from lungtypes.provenance import open_log, record
+from lungtypes.randomness import derive_seed
+
+open_log(snakemake.log[0])
+config = snakemake.params.config
+set_itk(threads=config["itk_threads"], seed=derive_seed(config["seed"], "template", snakemake.wildcards.slot))
+register_slot(
+    Path(snakemake.output.folder),
+    previous=Path(snakemake.input.mean),
+    scans=Path(snakemake.params.results) / "resampled",
+    sample=read_sample(snakemake.input.sample).subjects,
+    slot=int(snakemake.wildcards.slot),
+    **{k: config[k] for k in ("representation", "iterations", "mask_sigma_mm")},
+)
+record(
+    snakemake.params.results,
+    snakemake.rule,
+    f"iter{snakemake.wildcards.iteration}_slot{snakemake.wildcards.slot}",
+    config=snakemake.params.config,
+    code=snakemake.params.code,
+    outputs=list(snakemake.output),
+)

@@ -1,0 +1,39 @@
+"""Rule resample_scan: CT and lungs of one scan on one isotropic grid."""
+
+from pathlib import Path
+
+from lungtypes.cohort.status import run_scan_stage
+from lungtypes.device import set_itk
+from lungtypes.imaging.geometry import read_volume, write_volume
+from lungtypes.imaging.resample import resample_scan
+from lungtypes.provenance import open_log, record
+
+open_log(snakemake.log[0])
+config = snakemake.params.config
+set_itk(threads=config["itk_threads"], seed=1)
+
+
+def work(folder: Path) -> None:
+    scan = read_volume(Path(snakemake.input.scan) / "ct.nii.gz")
+    lungs = read_volume(Path(snakemake.input.lungs) / "lungs.nii.gz")
+    resampled = resample_scan(scan, lungs, **config["resample"])
+    write_volume(resampled.ct, folder / "ct.nii.gz")
+    write_volume(resampled.lungs, folder / "lungs.nii.gz")
+
+
+run_scan_stage(
+    snakemake.output.folder,
+    subject=snakemake.wildcards.subject,
+    stage="resample",
+    upstream=[snakemake.input.lungs],
+    strict=config["strict"],
+    work=work,
+)
+record(
+    snakemake.params.results,
+    snakemake.rule,
+    snakemake.wildcards.subject,
+    config=snakemake.params.config,
+    code=snakemake.params.code,
+    outputs=list(snakemake.output),
+)

@@ -1,0 +1,130 @@
+# CLAM: pre-train the autoencoder, choose K on its embedding, cluster, map. Three of the four use a GPU.
+CLAM_PRETRAINED = results("clam/pretrained")
+CLAM_K = {"table": results("clam/k_selection.tsv"), "choice": results("clam/k_selection.json")}
+CLAM_MODEL = {
+    "weights": results("clam/model.safetensors"),
+    "description": results("clam/model.json"),
+    "assignment": results("clam/assignment.tsv"),
+    "embedding": results("clam/embedding.tsv"),
+    "history": results("clam/history.tsv"),
+}
+CLAM_MAPS = {
+    "maps": results("clam/maps/clam"),
+    "group_maps": results("clam/group_maps"),
+    "summary": results("clam/map_summary.tsv"),
+}
+CLAM = {**CLAM_K, **CLAM_MODEL, **CLAM_MAPS}
+
+
+rule pretrain_clam:
+    input:
+        array=COHORT_ARRAY[0],
+        description=COHORT_ARRAY[1],
+    output:
+        folder=directory(CLAM_PRETRAINED),
+    log:
+        results("logs/pretrain_clam.log"),
+    benchmark:
+        results("benchmarks/pretrain_clam.tsv")
+    params:
+        config={
+            **{k: config["clam"][k] for k in ("window_hu", "background", "filters", "strides", "latent", "slope", "batch")},
+            "pretrain": config["clam"]["pretrain"],
+            **{k: config[k] for k in ("seed", "device", "torch_threads")},
+        },
+        results=RESULTS,
+        code=stamp("lungtypes.methods.clam", script="pretrain_clam.py"),
+    threads: config["torch_threads"]
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=240,
+    conda:
+        ENVIRONMENT
+    script:
+        "../../scripts/pretrain_clam.py"
+
+
+rule choose_clam_clusters:
+    input:
+        pretrained=CLAM_PRETRAINED,
+    output:
+        **CLAM_K,
+    log:
+        results("logs/choose_clam_clusters.log"),
+    benchmark:
+        results("benchmarks/choose_clam_clusters.tsv")
+    params:
+        config={"k": config["clam"]["k"], "seed": config["seed"]},
+        results=RESULTS,
+        code=stamp("lungtypes.evaluation.choose_k", script="choose_clam_clusters.py"),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    conda:
+        ENVIRONMENT
+    script:
+        "../../scripts/choose_clam_clusters.py"
+
+
+rule cluster_clam:
+    input:
+        array=COHORT_ARRAY[0],
+        description=COHORT_ARRAY[1],
+        pretrained=CLAM_PRETRAINED,
+        choice=CLAM_K["choice"],
+    output:
+        **CLAM_MODEL,
+    log:
+        results("logs/cluster_clam.log"),
+    benchmark:
+        results("benchmarks/cluster_clam.tsv")
+    params:
+        config={
+            "cluster": config["clam"]["cluster"],
+            "batch": config["clam"]["batch"],
+            **{k: config[k] for k in ("seed", "device", "torch_threads")},
+        },
+        results=RESULTS,
+        code=stamp("lungtypes.methods.clam", script="cluster_clam.py"),
+    threads: config["torch_threads"]
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=240,
+    conda:
+        ENVIRONMENT
+    script:
+        "../../scripts/cluster_clam.py"
+
+
+rule map_clam:
+    input:
+        array=COHORT_ARRAY[0],
+        description=COHORT_ARRAY[1],
+        model=CLAM_MODEL["weights"],
+        settings=CLAM_MODEL["description"],
+        assignment=CLAM_MODEL["assignment"],
+        mask=TEMPLATE["mask"],
+    output:
+        maps=directory(CLAM_MAPS["maps"]),
+        group_maps=directory(CLAM_MAPS["group_maps"]),
+        summary=CLAM_MAPS["summary"],
+    log:
+        results("logs/map_clam.log"),
+    benchmark:
+        results("benchmarks/map_clam.tsv")
+    params:
+        config={"map": config["clam"]["map"], **{k: config[k] for k in ("device", "torch_threads")}},
+        results=RESULTS,
+        code=stamp("lungtypes.maps.channel_masking", "lungtypes.maps.group_maps", script="map_clam.py"),
+    threads: config["torch_threads"]
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=240,
+    conda:
+        ENVIRONMENT
+    script:
+        "../../scripts/map_clam.py"

@@ -1,0 +1,81 @@
+# What all rules share: checked config and sheet, paths, code stamps. Nothing heavier than pandas is imported.
+import sys
+from pathlib import Path
+
+import yaml
+from snakemake.exceptions import WorkflowError
+
+SCRIPTS = Path(workflow.current_basedir).parent.parent / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from lungtypes.cohort.config import check_config
+from lungtypes.cohort.sampling import sample_size
+from lungtypes.cohort.sheet import read_sheet
+from lungtypes.errors import InputError
+from lungtypes.provenance import stamp, write_run_manifest
+
+SCHEMAS = SCRIPTS.parent / "workflow" / "schemas"
+ENVIRONMENT = "../../envs/environment.yaml"
+
+try:
+    check_config(config, yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text()))
+    SHEET = read_sheet(config["subjects"])
+except InputError as fault:
+    raise WorkflowError(f"The input needs mending before anything can run.\n{fault}")
+if SHEET.empty:
+    raise WorkflowError(
+        f"{config['subjects']} holds no scans yet. Add one row a scan: its id in column subject, its DICOM folder "
+        "or NIfTI file in column path (see config/README.md). To try lungtypes without data of your own: make demo"
+    )
+
+SUBJECTS = SHEET.subject.tolist()
+PATHS = dict(zip(SHEET.subject, SHEET.path))
+METHODS = ["clam"] if config["clam"]["enabled"] else []
+RESULTS = config["results"].rstrip("/")
+
+
+# Snakemake limits gpu jobs only when somebody sets a limit. Locally that is one; a cluster has its own queue.
+def local_execution():
+    plugin = getattr(workflow, "executor_plugin", None)
+    return plugin is None or plugin.common_settings.local_exec
+
+
+if local_execution() and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", 1)
+
+
+wildcard_constraints:
+    subject="[A-Za-z0-9][A-Za-z0-9_-]{0,63}",
+    method="[a-z-]+",
+    iteration=r"\d+",
+    slot=r"\d+",
+
+
+def results(path):
+    """A path below the results folder."""
+    return f"{RESULTS}/{path}"
+
+
+def settings(*sections, **more):
+    """One dict of plain values for ``params: config=``: whole sections of the config and single values."""
+    chosen = {name: config[name] for name in sections}
+    return {**chosen, **more}
+
+
+def sheet_value(column, subject):
+    """The sheet's entry, or empty where the column is absent."""
+    if column not in SHEET.columns:
+        return ""
+    return str(SHEET.loc[SHEET.subject == subject, column].iloc[0])
+
+
+def write_manifest(state):
+    write_run_manifest(RESULTS, state=state, config=dict(config), sheet=config["subjects"], command=sys.argv)
+
+
+def explain_failure():
+    print(
+        f"lungtypes: a job failed. The job's name, its subject and its log are named above; logs lie in "
+        f"{RESULTS}/logs/. Mend the cause and run the same command again: finished work is kept.",
+        file=sys.stderr,
+    )

@@ -1,0 +1,28 @@
+# Are the clusters real? Accuracy needs a reference, everything else does not.
+EVALUATION = results("evaluation/{method}.tsv")
+
+
+rule evaluate_clusters:
+    input:
+        assignment=results("{method}/assignment.tsv"),
+        embedding=results("{method}/embedding.tsv"),
+        choice=results("{method}/k_selection.json"),
+        reference=config["evaluate"]["reference_table"] or [],
+    output:
+        table=EVALUATION,
+    log:
+        results("logs/evaluate_clusters/{method}.log"),
+    benchmark:
+        results("benchmarks/evaluate_clusters/{method}.tsv")
+    params:
+        config=settings("evaluate", seed=config["seed"]),
+        results=RESULTS,
+        code=stamp("lungtypes.evaluation.evaluate", script="evaluate_clusters.py"),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    conda:
+        ENVIRONMENT
+    script:
+        "../../scripts/evaluate_clusters.py"

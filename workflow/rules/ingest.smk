@@ -1,0 +1,51 @@
+# Every scan becomes one CT in HU, or a reason why not.
+INGESTED = results("ingest/{subject}")
+SERIES = results("ingest/series.tsv")
+
+
+rule ingest_scan:
+    input:
+        scan=lambda wildcards: PATHS[wildcards.subject],
+    output:
+        folder=directory(INGESTED),
+    log:
+        results("logs/ingest_scan/{subject}.log"),
+    benchmark:
+        results("benchmarks/ingest_scan/{subject}.tsv")
+    params:
+        config=lambda wildcards: settings(
+            "ingest", strict=config["strict"], series=sheet_value("series", wildcards.subject)
+        ),
+        results=RESULTS,
+        code=stamp("lungtypes.imaging.ingest", script="ingest_scan.py"),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    conda:
+        ENVIRONMENT
+    script:
+        "../../scripts/ingest_scan.py"
+
+
+rule collect_series:
+    input:
+        folders=expand(INGESTED, subject=SUBJECTS),
+    output:
+        table=SERIES,
+    log:
+        results("logs/collect_series.log"),
+    benchmark:
+        results("benchmarks/collect_series.tsv")
+    params:
+        config={"subjects": SUBJECTS},
+        results=RESULTS,
+        code=stamp("lungtypes.cohort.collect", script="collect_series.py"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        ENVIRONMENT
+    script:
+        "../../scripts/collect_series.py"

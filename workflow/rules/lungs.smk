@@ -1,0 +1,75 @@
+# Right and left lung of every scan, checked, and their densitometry on native HU.
+LUNGS = results("lungs/{subject}")
+DENSITY = results("densitometry/{subject}")
+DENSITOMETRY = results("densitometry.tsv")
+
+
+rule segment_lungs:
+    input:
+        scan=INGESTED,
+        given=lambda wildcards: sheet_value("lungs", wildcards.subject) or [],
+    output:
+        folder=directory(LUNGS),
+    log:
+        results("logs/segment_lungs/{subject}.log"),
+    benchmark:
+        results("benchmarks/segment_lungs/{subject}.tsv")
+    params:
+        config=settings("lungs", strict=config["strict"], itk_threads=config["itk_threads"]),
+        results=RESULTS,
+        code=stamp("lungtypes.imaging.lungs", script="segment_lungs.py"),
+    threads: config["itk_threads"]
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    conda:
+        ENVIRONMENT
+    script:
+        "../../scripts/segment_lungs.py"
+
+
+rule measure_densitometry:
+    input:
+        scan=INGESTED,
+        lungs=LUNGS,
+    output:
+        folder=directory(DENSITY),
+    log:
+        results("logs/measure_densitometry/{subject}.log"),
+    benchmark:
+        results("benchmarks/measure_densitometry/{subject}.tsv")
+    params:
+        config={"strict": config["strict"]},
+        results=RESULTS,
+        code=stamp("lungtypes.imaging.densitometry", script="measure_densitometry.py"),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    conda:
+        ENVIRONMENT
+    script:
+        "../../scripts/measure_densitometry.py"
+
+
+rule collect_densitometry:
+    input:
+        folders=expand(DENSITY, subject=SUBJECTS),
+    output:
+        table=DENSITOMETRY,
+    log:
+        results("logs/collect_densitometry.log"),
+    benchmark:
+        results("benchmarks/collect_densitometry.tsv")
+    params:
+        config={"subjects": SUBJECTS},
+        results=RESULTS,
+        code=stamp("lungtypes.cohort.collect", script="collect_densitometry.py"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        ENVIRONMENT
+    script:
+        "../../scripts/collect_densitometry.py"

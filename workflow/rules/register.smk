@@ -1,0 +1,53 @@
+# SyN of every scan to the template, and who is left.
+REGISTERED = results("registered/{subject}")
+ATTRITION = results("cohort/attrition.tsv")
+
+
+rule register_scan:
+    input:
+        scan=RESAMPLED,
+        template=TEMPLATE["template"],
+        mask=TEMPLATE["mask"],
+    output:
+        folder=directory(REGISTERED),
+    log:
+        results("logs/register_scan/{subject}.log"),
+    benchmark:
+        results("benchmarks/register_scan/{subject}.tsv")
+    params:
+        config=settings(
+            "register", strict=config["strict"], seed=config["seed"], itk_threads=config["itk_threads"]
+        ),
+        results=RESULTS,
+        code=stamp("lungtypes.imaging.registration", script="register_scan.py"),
+    threads: config["itk_threads"]
+    resources:
+        mem_mb=6000,
+        runtime=120,
+    conda:
+        ENVIRONMENT
+    script:
+        "../../scripts/register_scan.py"
+
+
+rule collect_attrition:
+    input:
+        folders=expand(REGISTERED, subject=SUBJECTS),
+    output:
+        table=ATTRITION,
+    log:
+        results("logs/collect_attrition.log"),
+    benchmark:
+        results("benchmarks/collect_attrition.tsv")
+    params:
+        config={"subjects": SUBJECTS, "max_failed_fraction": config["max_failed_fraction"]},
+        results=RESULTS,
+        code=stamp("lungtypes.cohort.attrition", script="collect_attrition.py"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        ENVIRONMENT
+    script:
+        "../../scripts/collect_attrition.py"

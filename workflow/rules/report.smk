@@ -1,0 +1,40 @@
+# One page with everything that a reader needs.
+REPORT = results("report/index.html")
+
+
+rule write_report:
+    input:
+        attrition=ATTRITION,
+        series=SERIES,
+        densitometry=DENSITOMETRY,
+        convergence=TEMPLATE["convergence"],
+        template=TEMPLATE["template"],
+        mask=TEMPLATE["mask"],
+        registered=expand(REGISTERED, subject=SUBJECTS),
+        array=COHORT_ARRAY,
+        clam=list(CLAM.values()),
+        evaluation=expand(EVALUATION, method=METHODS),
+        association=[expand(path, method=METHODS) for path in ASSOCIATION.values()] if HAS_OUTCOMES else [],
+    output:
+        page=REPORT,
+    log:
+        results("logs/write_report.log"),
+    benchmark:
+        results("benchmarks/write_report.tsv")
+    params:
+        config={"run": {k: v for k, v in config.items() if k != "phantom"}, "has_outcomes": HAS_OUTCOMES},
+        results=RESULTS,
+        code=stamp("lungtypes.report.page", script="write_report.py"),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    conda:
+        ENVIRONMENT
+    script:
+        "../../scripts/write_report.py"
+
+
+rule report:
+    input:
+        REPORT,

@@ -1,0 +1,26 @@
+# One isotropic grid per scan, cropped to the lungs.
+RESAMPLED = results("resampled/{subject}")
+
+
+rule resample_scan:
+    input:
+        scan=INGESTED,
+        lungs=LUNGS,
+    output:
+        folder=directory(RESAMPLED),
+    log:
+        results("logs/resample_scan/{subject}.log"),
+    benchmark:
+        results("benchmarks/resample_scan/{subject}.tsv")
+    params:
+        config=settings("resample", strict=config["strict"], itk_threads=config["itk_threads"]),
+        results=RESULTS,
+        code=stamp("lungtypes.imaging.resample", script="resample_scan.py"),
+    threads: config["itk_threads"]
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    conda:
+        ENVIRONMENT
+    script:
+        "../../scripts/resample_scan.py"

@@ -1,0 +1,28 @@
+# The cohort as one array in template space: what the networks read.
+COHORT_ARRAY = [results("cohort/template.npy"), results("cohort/template.json")]
+
+
+rule build_cohort_array:
+    input:
+        attrition=ATTRITION,
+        folders=expand(REGISTERED, subject=SUBJECTS),
+        mask=TEMPLATE["mask"],
+    output:
+        array=COHORT_ARRAY[0],
+        description=COHORT_ARRAY[1],
+    log:
+        results("logs/build_cohort_array.log"),
+    benchmark:
+        results("benchmarks/build_cohort_array.tsv")
+    params:
+        config=settings("volumes", splits={s: sheet_value("split", s) or "train" for s in SUBJECTS}),
+        results=RESULTS,
+        code=stamp("lungtypes.imaging.volumes", script="build_cohort_array.py"),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    conda:
+        ENVIRONMENT
+    script:
+        "../../scripts/build_cohort_array.py"
