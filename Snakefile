@@ -1,11 +1,19 @@
 # lungtypes: from chest CT scans to explained, clinically tested subtypes.
 # The way of the data is the order of the includes; each stage's name is also a target.
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.27")
 
 
-configfile: "config/config.yaml"
+# the defaults of this repository, then the study's own file where `snakemake -d study` runs elsewhere
+configfile: str(Path(workflow.current_basedir) / "config" / "config.yaml")
+
+
+if Path("config/config.yaml").exists():
+
+    configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"

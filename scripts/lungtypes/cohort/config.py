@@ -14,9 +14,9 @@ from lungtypes.errors import InputError
 def check_config(config: Mapping[str, object], schema: Mapping[str, object]) -> None:
     """Raise InputError that lists every fault of ``config`` with its key, value and the remedy."""
     validator = jsonschema.Draft202012Validator(schema)
-    faults = [
-        text for error in sorted(validator.iter_errors(config), key=lambda e: list(e.path)) for text in _texts(error)
-    ]
+    errors = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.path])
+    texts = [text for error in errors for text in _texts(error)]
+    faults = list(dict.fromkeys(texts)) or _contradictions(config)
     if faults:
         raise InputError("\n".join(f"config, {fault}" for fault in faults))
 

@@ -46,10 +46,10 @@ def write_cohort_array(
 ) -> None:
     """Write the array scan by scan (memory of one scan), then its description.
 
-    Raises InputError when fewer than four scans are left.
+    Raises InputError when fewer than three scans are left.
     """
-    if len(scans) < 4:
-        raise InputError(f"cohort: found {len(scans)} usable scans, expected at least 4. See cohort/attrition.tsv.")
+    if len(scans) < 3:
+        raise InputError(f"cohort: found {len(scans)} usable scans, expected at least 3. See cohort/attrition.tsv.")
     temporary = Path(array_file).with_name(f".part-{os.getpid()}.npy")
     shape = (len(scans), *grid.shape)
     array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.int16, shape=shape)

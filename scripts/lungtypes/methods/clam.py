@@ -136,10 +136,14 @@ def cluster(
     with threadpool_limits(1):
         kmeans = KMeans(k, n_init=n_init, random_state=derive_seed(seed, "clam", "kmeans", k)).fit(z.astype(np.float64))
     rate, events = learning_rate, []
+    q_start = soft_assignment(torch.from_numpy(z), torch.from_numpy(kmeans.cluster_centers_).float())
+    flat_start = _is_flat(q_start)
+    if flat_start:  # small latent distances: the kernel cannot tell clusters apart, training changes little
+        events.append(f"q is flat from the start (mean largest q {float(q_start.max(dim=1).values.mean()):.2f})")
     for attempt in range(MAX_RETRIES + 1):
         pretrained.load_state_dict(start)
         result = _train_clusters(
-            pretrained, images, kmeans.cluster_centers_, gamma, epochs, rate, refresh_epochs, batch, seed, device
+            pretrained, images, kmeans.cluster_centers_, gamma, epochs, rate, refresh_epochs, batch, seed, device, flat_start
         )
         if isinstance(result, Clustered):
             return Clustered(result.model, result.centroids, result.q, result.history, rate, tuple(events))
@@ -160,6 +164,7 @@ def _train_clusters(
     batch: int,
     seed: int,
     device: str,
+    flat_start: bool,
 ) -> Clustered | str:
     centroids = nn.Parameter(torch.tensor(centres, dtype=torch.float32, device=device))
     optimiser = torch.optim.Adam([*model.parameters(), centroids], lr=rate, eps=1e-7)
@@ -190,14 +195,18 @@ def _train_clusters(
         row |= {"total": row["reconstruction"] + gamma * row["clustering"], "labels_changed": changed}
         row |= {"mean_max_q": float(q_all.max(dim=1).values.mean()), "learning_rate": rate}
         rows.append(row)
-        fault = _fault(q_all, labels, row["total"])
+        fault = _fault(q_all, labels, row["total"], flat_start)
         if fault:
             return f"{fault} in epoch {epoch}"
     q_final = _q_of(model, images, centroids, batch, device).double().cpu().numpy()
     return Clustered(model, centroids.detach().cpu().numpy(), q_final, pd.DataFrame(rows), rate)
 
 
-def _fault(q: Tensor, labels: Tensor, total: float) -> str:
+def _is_flat(q: Tensor) -> bool:
+    return q.shape[1] > 1 and float(q.max(dim=1).values.mean()) < 1 / q.shape[1] + FLAT_MARGIN
+
+
+def _fault(q: Tensor, labels: Tensor, total: float, flat_start: bool) -> str:
     k = q.shape[1]
     if not np.isfinite(total) or not bool(torch.isfinite(q).all()):
         return "loss not finite"
@@ -206,7 +215,7 @@ def _fault(q: Tensor, labels: Tensor, total: float) -> str:
     share = float(torch.bincount(labels, minlength=k).max()) / len(labels)
     if share > MAX_SHARE:
         return f"collapse: one cluster holds {100 * share:.0f} %"
-    if float(q.max(dim=1).values.mean()) < 1 / k + FLAT_MARGIN:
+    if not flat_start and _is_flat(q):
         return "flat assignment: q near 1/K for every scan"
     return ""
 

@@ -1,1 +1,98 @@
-"""placeholder while the page is being written"""
+"""One HTML page with everything that a reader needs: no server, no network, no script; data of every figure beside."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from lungtypes.provenance import write_table, write_text
+from lungtypes.report.blocks import Picture, Section
+from lungtypes.report.cohort_sections import flow_section, protocol_section, quality_section, template_section
+from lungtypes.report.findings import find
+from lungtypes.report.method_sections import (
+    association_section,
+    embedding_section,
+    evaluation_section,
+    k_section,
+    training_section,
+)
+from lungtypes.report.methods_text import limitations_section, methods_section, reproducibility_section
+from lungtypes.report.profile_sections import profile_section
+from lungtypes.report.results import Results
+from lungtypes.report.style import data_uri
+
+logger = logging.getLogger(__name__)
+
+TEMPLATE = "page.html.j2"
+BUDGET_BYTES = 6_000_000
+
+
+def write_page(page: Path, *, results: Path, run_config: Mapping[str, object], has_outcomes: bool) -> None:
+    """Write the page, and ``data/*.tsv`` beside it with the data of every figure.
+
+    Parameters
+    ----------
+    page : the HTML file to write; the same results and config give the same bytes.
+    results : folder with the outputs of all stages; what is missing is said on the page.
+    run_config : the resolved config, for the methods text and the reproducibility section.
+    has_outcomes : whether a clinical table was given.
+    """
+    page, read = Path(page), Results(Path(results))
+    sections = page_sections(read, run_config, has_outcomes=has_outcomes)
+    _write_data(page.parent / "data", sections)
+    environment = Environment(
+        autoescape=True,
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"data_uri": data_uri, "trusted": Markup}
+    html = environment.get_template(TEMPLATE).render(
+        findings=find(read, has_outcomes=has_outcomes), sections=sections, methods=read.methods()
+    )
+    write_text(page, html)
+    size = len(html.encode())
+    logger.info("report: %d sections, %.1f MB", len(sections), size / 1e6)
+    if size > BUDGET_BYTES:
+        logger.warning("report: %.1f MB, expected at most %.1f MB. Some browsers will be slow.", size / 1e6, 6.0)
+
+
+def page_sections(results: Results, config: Mapping[str, object], *, has_outcomes: bool) -> tuple[Section, ...]:
+    """All sections after the findings, in reading order."""
+    methods = results.methods()
+    sections = [
+        flow_section(results),
+        protocol_section(results),
+        quality_section(results, config),
+        template_section(results, config),
+    ]
+    for method in methods:
+        sections += [
+            training_section(results, method),
+            k_section(results, method),
+            embedding_section(results, method),
+            profile_section(results, method, config),
+            evaluation_section(results, method),
+            association_section(results, method, has_outcomes=has_outcomes),
+        ]
+    return (
+        *sections,
+        methods_section(config, methods, has_outcomes=has_outcomes),
+        reproducibility_section(results, config),
+        limitations_section(config, methods),
+    )
+
+
+def _write_data(folder: Path, sections: Sequence[Section]) -> None:
+    pictures = [block for section in sections for block in section.blocks if isinstance(block, Picture)]
+    names = {f"{picture.name}.tsv" for picture in pictures}
+    for old in folder.glob("*.tsv"):
+        if old.name not in names:
+            old.unlink()
+    for picture in pictures:
+        write_table(folder / f"{picture.name}.tsv", picture.data)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from lungtypes.association.design import build_design, rank_culprits
 from lungtypes.errors import InputError
 

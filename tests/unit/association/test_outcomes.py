@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from statsmodels.stats.multitest import multipletests
+
 from lungtypes.association.comparison import COMPARISON_COLUMNS, compare_with_classification, verdict
 from lungtypes.association.least_squares import least_squares, resampled_adj_r2, wald_hc3
 from lungtypes.association.outcomes import (
@@ -14,7 +16,6 @@ from lungtypes.association.outcomes import (
 )
 from lungtypes.association.table_html import adjusted_means_html, comparison_html, outcomes_html
 from lungtypes.errors import InputError
-from statsmodels.stats.multitest import multipletests
 
 DRAWS = {"n_bootstrap": 200, "seed": 0}
 MODEL = {"covariates": ["age", "sex"], "comparator": None, "min_group": 5}

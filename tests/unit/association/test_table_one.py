@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
+
 from lungtypes.association.group_tests import compare_means, compare_shares, smd_means, smd_shares
 from lungtypes.association.table_html import format_p, table_one_html
 from lungtypes.association.table_one import TABLE_ONE_COLUMNS, table_one
 from lungtypes.errors import InputError
-from scipy import stats
 
 # Ryan et al. 2020, Table 2: counts of cluster 1 (n = 126) and cluster 2 (n = 175). One value of
 # Hispanic is missing in cluster 1: the printed percentage and p need 125.

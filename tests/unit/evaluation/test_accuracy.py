@@ -4,6 +4,8 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from sklearn.metrics import cohen_kappa_score
+
 from lungtypes.errors import InputError
 from lungtypes.evaluation.accuracy import (
     accuracy_interval,
@@ -13,7 +15,6 @@ from lungtypes.evaluation.accuracy import (
     normalised_mutual_information,
     weighted_kappa,
 )
-from sklearn.metrics import cohen_kappa_score
 
 
 def test_accuracy_of_six_subjects_agrees_with_the_hand_sum():

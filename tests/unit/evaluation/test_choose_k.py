@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
+
 from lungtypes.errors import InputError
 from lungtypes.evaluation.choose_k import COLUMNS, choose_k
 from lungtypes.evaluation.gap import Gap, gap_choice, gap_statistic
@@ -13,7 +15,6 @@ from lungtypes.evaluation.null_test import (
     single_gaussian_test,
 )
 from lungtypes.randomness import stream
-from sklearn.cluster import KMeans
 
 FEW = {"n_init": 5, "n_null": 39, "n_permutations": 3, "seed": 4}
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from lungtypes.errors import InputError
 from lungtypes.evaluation.evaluate import COLUMNS, evaluate_clustering
 from lungtypes.evaluation.stability import cluster_jaccard, stability_grade

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from sklearn import metrics
+
 from lungtypes.errors import InputError
 from lungtypes.evaluation.indices import calinski_harabasz, davies_bouldin, silhouette
-from sklearn import metrics
 
 INDICES = [silhouette, davies_bouldin, calinski_harabasz]
 

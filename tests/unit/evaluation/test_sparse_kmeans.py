@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from lungtypes.errors import InputError
-from lungtypes.evaluation.sparse_kmeans import choose_bound, sparse_kmeans, sparse_weights
 from scipy.optimize import minimize
 from sklearn.metrics import adjusted_rand_score
+
+from lungtypes.errors import InputError
+from lungtypes.evaluation.sparse_kmeans import choose_bound, sparse_kmeans, sparse_weights
 
 
 @pytest.fixture(scope="module")

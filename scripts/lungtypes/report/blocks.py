@@ -1,0 +1,151 @@
+"""What a page is made of: sections of paragraphs, tables, figures and flow; and numbers as people read them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+DASH = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+METHOD_NAMES = {"clam": "CLAM", "dcam": "DCAM", "dcam-encoder": "DCAM encoder", "dcam-supervised": "DCAM supervised"}
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Plain text; ``tone`` is note or warning for a marked one."""
+
+    text: str
+    tone: str = ""
+    kind: str = "paragraph"
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of sentences."""
+
+    items: tuple[str, ...]
+    kind: str = "bullets"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as printed; the first column names its row."""
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    kind: str = "table"
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """Which columns hold numbers and are set flush right."""
+        number = re.compile(rf"^[{MINUS}{DASH}<]?[\d.]*( .*)?$")
+        return tuple(all(number.match(row[i]) for row in self.rows) for i in range(len(self.header)))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG with its words, and the table of what it shows (written to data/{name}.tsv)."""
+
+    name: str
+    png: bytes
+    alt: str
+    caption: str
+    data: pd.DataFrame
+    kind: str = "picture"
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """HTML made by ``association.table_html``, which escapes every text."""
+
+    html: str
+    caption: str
+    kind: str = "fragment"
+
+
+@dataclass(frozen=True)
+class FlowStep:
+    """One box of the flow: what stands in it and who leaves here."""
+
+    name: str
+    n: int
+    leaving: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Participant flow from the sheet to the analysis."""
+
+    steps: tuple[FlowStep, ...]
+    kind: str = "flow"
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Preformatted text behind a summary."""
+
+    summary: str
+    text: str
+    kind: str = "folded"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading inside a section."""
+
+    text: str
+    kind: str = "heading"
+
+
+Block = Paragraph | Bullets | Table | Picture | Fragment | Flow | Folded | Heading
+
+
+@dataclass(frozen=True)
+class Section:
+    """A chapter of the page; ``anchor`` is its address, ``short`` its name in the navigation."""
+
+    anchor: str
+    title: str
+    short: str
+    blocks: tuple[Block, ...] = field(default=())
+
+
+def method_name(method: str) -> str:
+    """A method's name for readers."""
+    return METHOD_NAMES.get(method, method)
+
+
+def number(value: object, digits: int = 2) -> str:
+    """A number with fixed decimals and a true minus; a dash for none."""
+    if value is None or value == "" or pd.isna(value):
+        return DASH
+    text = f"{float(value):.{digits}f}"
+    return (text.removeprefix("-") if float(text) == 0 else text).replace("-", MINUS)
+
+
+def interval(low: object, high: object, digits: int = 2) -> str:
+    """ "low to high", or nothing when there is no interval."""
+    if pd.isna(low) or pd.isna(high):
+        return ""
+    return f"{number(low, digits)} to {number(high, digits)}"
+
+
+def mean_sd(values: Sequence[float], digits: int = 2) -> str:
+    """Mean and standard deviation of the values present; a dash for none."""
+    present = np.asarray(values, float)
+    present = present[np.isfinite(present)]
+    if present.size == 0:
+        return DASH
+    if present.size == 1:
+        return number(present[0], digits)
+    return f"{number(present.mean(), digits)} \N{PLUS-MINUS SIGN} {number(present.std(ddof=1), digits)}"
+
+
+def count_of(n: int, noun: str) -> str:
+    """ "1 scan", "2 scans"."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -1,0 +1,251 @@
+"""The sections about the scans, before any clustering: flow, protocol, quality, template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lungtypes.report.blocks import (
+    Block,
+    Flow,
+    FlowStep,
+    Heading,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    count_of,
+    method_name,
+    number,
+)
+from lungtypes.report.figures import plot_curve, plot_strip
+from lungtypes.report.findings import cramers_v, scanner_table
+from lungtypes.report.results import Results, clusters_of
+from lungtypes.report.slices import CT_SCALE, choose_cuts, plot_panels
+from lungtypes.report.style import draw_png
+
+STAGES = ("ingest", "lungs", "resample", "register", "volumes")
+STAGE_NAMES = {
+    "ingest": "Scans in the sheet",
+    "lungs": "With a usable series",
+    "resample": "With plausible lungs",
+    "register": "On the isotropic grid",
+    "volumes": "Registered to the template",
+}
+PAPER_ITERATIONS = 9  # of the template in Ryan et al. 2022
+WORST = 6
+
+
+def flow_section(results: Results) -> Section:
+    """Who came in, who left where, who was analysed; the counts add up by construction."""
+    title = "Participant flow"
+    table = results.table("cohort/attrition.tsv")
+    if table is None:
+        return Section("flow", title, "Flow", (Paragraph("No attrition table was found."),))
+    excluded = table[table["status"] != "analysed"]
+    stages = [s for s in STAGES if s != "volumes" or s in set(excluded["stage"])]
+    stages += [s for s in dict.fromkeys(excluded["stage"]) if s not in STAGES]
+    steps, left = [], len(table)
+    for stage in stages:
+        codes = excluded.loc[excluded["stage"] == stage, "code"].value_counts(sort=False)
+        leaving = tuple(f"{size} excluded: {code or 'no code'}" for code, size in codes.items())
+        steps.append(FlowStep(STAGE_NAMES.get(stage, f"Before {stage}"), left, leaving))
+        left -= int(codes.sum())
+    steps.append(FlowStep("Analysed", left))
+    total = f"{count_of(len(table), 'scan')} in = {left} analysed + {len(excluded)} excluded."
+    blocks: list[Block] = [Flow(tuple(steps)), Paragraph(total)]
+    if len(excluded):
+        rows = tuple(map(tuple, excluded[["subject", "stage", "code", "message"]].to_numpy()))
+        blocks.append(Table(f"Excluded scans (n = {len(excluded)})", ("Subject", "Stage", "Code", "Message"), rows))
+    return Section("flow", title, "Flow", tuple(blocks))
+
+
+def protocol_section(results: Results) -> Section:
+    """How the scans were made, and whether clusters go with scanners."""
+    title = "Input protocol and scanner balance"
+    series = results.table("ingest/series.tsv")
+    blocks: list[Block] = []
+    if series is not None:
+        chosen = series[series["verdict"] == "chosen"]
+        keys = ["manufacturer", "model", "kernel", "kernel_class", "thickness_mm"]
+        counts = chosen.groupby(keys, dropna=False).size().sort_values(ascending=False, kind="stable")
+        rows = tuple(
+            (f"{maker} {model}".strip() or "not stated", kernel or "not stated", kind, number(mm, 1), str(size))
+            for (maker, model, kernel, kind, mm), size in counts.items()
+        )
+        caption = f"Chosen series (n = {len(chosen)} of {len(series)} series seen)"
+        blocks.append(Table(caption, ("Scanner", "Kernel", "Kernel class", "Slice thickness (mm)", "Scans"), rows))
+    for method in results.methods():
+        counts = scanner_table(results, method)
+        clusters = list(counts.columns)
+        sizes = counts.sum()
+        header = ("Scanner", *[f"Cluster {c} (n = {sizes[c]})" for c in clusters], "All")
+        rows = tuple(
+            (str(name), *[str(line[c]) for c in clusters], str(line.sum())) for name, line in counts.iterrows()
+        )
+        total = ("All", *[str(sizes[c]) for c in clusters], str(sizes.sum()))
+        blocks.append(Table(f"Scans by scanner and {method_name(method)} cluster", header, (*rows, total)))
+        v = cramers_v(counts)
+        words = "one scanner or one cluster only, nothing to compare" if v is None else f"Cram\u00e9r's V = {number(v)}"
+        blocks.append(Paragraph(f"Association of scanner and cluster: {words} (0 none, 1 complete)."))
+    return Section("protocol", title, "Protocol", tuple(blocks) or (Paragraph("No table of series was found."),))
+
+
+def quality_section(results: Results, config: Mapping[str, object]) -> Section:
+    """Registration quality of every analysed scan, and lung volume and density by cluster."""
+    attrition = results.table("cohort/attrition.tsv")
+    subjects = [] if attrition is None else attrition.loc[attrition["status"] == "analysed", "subject"].tolist()
+    rows = [{"subject": s, **results.record(f"registered/{s}/registration.json")} for s in subjects]
+    table = pd.DataFrame([row for row in rows if len(row) > 1])
+    blocks: list[Block] = []
+    if len(table):
+        blocks += _registration_blocks(table, config.get("register", {}))
+    for method in results.methods():
+        blocks += _density_blocks(results, method)
+    return Section("quality", "Quality of the scans", "Quality", tuple(blocks) or (Paragraph("Nothing to show."),))
+
+
+def _registration_blocks(table: pd.DataFrame, limits: Mapping[str, float]) -> list[Block]:
+    table = table[["subject", "dice_right", "dice_left", "folded_fraction", "hu_correlation"]].astype({"subject": str})
+    panels = (
+        ("lung overlap (Dice, 0-1)", {"right": "dice_right", "left": "dice_left"}, limits.get("min_dice")),
+        ("folded voxels (fraction)", {"whole image": "folded_fraction"}, limits.get("max_folded_fraction")),
+        ("correlation of HU with template", {"lungs": "hu_correlation"}, None),
+    )
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots(1, 3, width_ratios=(2, 1.3, 1.3))
+        for ax, (label, columns, limit) in zip(axes, panels, strict=True):
+            plot_strip(ax, {k: table[c].to_numpy(float) for k, c in columns.items()}, ylabel=label, limit=limit)
+        figure.suptitle(f"Registration to the template (n = {len(table)})", fontsize=10)
+
+    worst_dice = table[["dice_right", "dice_left"]].min(axis=1)
+    ranks = worst_dice.rank() + table["hu_correlation"].rank() + (-table["folded_fraction"]).rank()
+    worst = table.loc[ranks.sort_values(kind="stable").index[:WORST]]
+    medians = (
+        f"median Dice right {number(table['dice_right'].median(), 3)}, left {number(table['dice_left'].median(), 3)}"
+    )
+    return [
+        Heading("Registration"),
+        Picture(
+            "registration_quality",
+            draw_png(draw, height=3.0),
+            f"Strip plots of {len(table)} scans: {medians}, median HU correlation "
+            f"{number(table['hu_correlation'].median())}, largest folded fraction "
+            f"{number(table['folded_fraction'].max(), 4)}.",
+            "One dot is one scan, the bar is the median; dashed: worse than this excludes the scan.",
+            table,
+        ),
+        Table(
+            f"The {len(worst)} worst registrations, by the sum of the ranks of lower Dice, folding and HU correlation",
+            ("Subject", "Dice right", "Dice left", "Folded fraction", "HU correlation"),
+            tuple(
+                (r.subject, number(r.dice_right, 3), number(r.dice_left, 3), number(r.folded_fraction, 5),
+                 number(r.hu_correlation, 2))
+                for r in worst.itertuples()
+            ),
+        ),
+    ]  # fmt: skip
+
+
+def _density_blocks(results: Results, method: str) -> list[Block]:
+    table, assignment = results.table("densitometry.tsv"), results.table(f"{method}/assignment.tsv")
+    if table is None:
+        return []
+    both = table[table["region"] == "lungs"][["subject", "volume_ml", "mean_hu"]]
+    both = assignment[["subject", "cluster"]].merge(both, on="subject", how="left")
+    clusters = clusters_of(assignment)
+    n = {c: int((both["cluster"] == c).sum()) for c in clusters}
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots(1, 2)
+        for ax, column, factor, label in zip(
+            axes, ("volume_ml", "mean_hu"), (1e-3, 1.0), ("lung volume (L)", "mean lung density (HU)"), strict=True
+        ):
+            parts = {f"cluster {c}\nn = {n[c]}": both.loc[both["cluster"] == c, column] * factor for c in clusters}
+            plot_strip(ax, {k: v.to_numpy(float) for k, v in parts.items()}, ylabel=label, clusters=clusters)
+
+    medians = both.groupby("cluster")[["volume_ml", "mean_hu"]].median()
+    words = "; ".join(
+        f"cluster {c}: median {number(row.volume_ml / 1000)} L, {number(row.mean_hu, 0)} HU"
+        for c, row in medians.iterrows()
+    )
+    return [
+        Heading(f"Lung volume and density by {method_name(method)} cluster"),
+        Picture(
+            f"{method}_densitometry",
+            draw_png(draw, height=3.2),
+            f"Strip plots of lung volume and mean lung density by cluster. {words}.",
+            "Measured on the scan itself, before registration. Clusters are numbered from light to dense lungs.",
+            both,
+        ),
+    ]
+
+
+def template_section(results: Results, config: Mapping[str, object]) -> Section:
+    """The study template and how it came to rest."""
+    blocks: list[Block] = []
+    table, image = results.table("template/convergence.tsv"), results.volume("template/template.nii.gz")
+    limits = config.get("template", {})
+    if table is not None and len(table):
+        blocks += _convergence_blocks(table, limits)
+    if image is not None:
+        lungs = results.lungs_on(image)
+        cuts = choose_cuts(lungs)
+        drawn = results.table("template/sample.tsv")
+        n = "" if drawn is None else f", mean of n = {len(drawn)}"
+
+        def draw(figure: Figure) -> None:
+            style = {"spacing_mm": image.spacing_mm, "scale": CT_SCALE, "lungs": lungs, "outline": True}
+            plot_panels(figure, {f"template{n}": image.array}, cuts, **style)
+
+        data = pd.DataFrame([{"plane": c.plane, "slice_index": c.index, "fraction": c.fraction} for c in cuts])
+        data["lung_area_mm2"] = [
+            float((c.of(lungs) > 0).sum() * np.prod(image.spacing_mm) / image.spacing_mm[c.plane == "coronal"])
+            for c in cuts
+        ]
+        blocks.append(
+            Picture(
+                "template_slices",
+                draw_png(draw, height=2.5),
+                "Three axial slices and one coronal slice of the study template with the border of its lung mask; "
+                "R and L mark the patient's right (left of the image) and left.",
+                "The study template in the lung window (-1350 to 150 HU) with its lung mask (blue line). Axial slices "
+                "are seen from the feet: the patient's right is on the left of the image.",
+                data,
+            )
+        )
+    return Section("template", "Study template", "Template", tuple(blocks) or (Paragraph("No template was found."),))
+
+
+def _convergence_blocks(table: pd.DataFrame, limits: Mapping[str, float]) -> list[Block]:
+    panels = (
+        ("dice", "Dice with previous template", limits.get("min_dice")),
+        ("mean_update_mm", "mean update (mm)", limits.get("max_update_mm")),
+        ("volume_change_percent", "change of lung volume (%)", limits.get("max_volume_percent")),
+    )
+    shown = table[table["dice"].notna()]
+    last, done = table.iloc[-1], table["converged"].iloc[-1].lower() in ("true", "1")
+
+    def draw(figure: Figure) -> None:
+        for ax, (column, label, limit) in zip(figure.subplots(1, 3), panels, strict=True):
+            values = shown[column].abs() if column == "volume_change_percent" else shown[column]
+            plot_curve(ax, shown["iteration"], values, xlabel="iteration", ylabel=label, limit=limit)
+            ax.margins(0.15)
+
+    state = "converged" if done else "had not converged"
+    text = (
+        f"The template {state} after {number(last['iteration'], 0)} iterations (at most "
+        f"{limits.get('max_iterations', 'not stated')} allowed); the CLAM paper's took {PAPER_ITERATIONS}."
+    )
+    picture = Picture(
+        "template_convergence",
+        draw_png(draw, height=2.6),
+        f"Dice, mean update in mm and change of lung volume in percent over {len(shown)} iterations. {text}",
+        "Each iteration against the one before; the template has converged when all three limits (dashed) hold.",
+        table,
+    )
+    return [Paragraph(text), picture] if len(shown) else [Paragraph(text)]

@@ -1,0 +1,286 @@
+"""The sections about one clustering: training, number of clusters, embedding, evaluation, association."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lungtypes.association.table_html import format_p
+from lungtypes.report.blocks import (
+    Block,
+    Fragment,
+    Heading,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    interval,
+    method_name,
+    number,
+)
+from lungtypes.report.figures import plot_criterion, plot_curve, plot_forest, plot_groups
+from lungtypes.report.results import Results, clusters_of
+from lungtypes.report.style import draw_png
+
+CRITERIA = {
+    "silhouette_kmeans": ("Silhouette, k-means", "silhouette (-1 to 1)"),
+    "silhouette_sparse": ("Silhouette, sparse k-means", "silhouette (-1 to 1)"),
+    "gap": ("Gap statistic", "gap"),
+}
+METRICS = {
+    "accuracy": "Accuracy, clusters matched one to one",
+    "accuracy_permuted_mean": "Accuracy of shuffled labels, mean",
+    "accuracy_permuted_p95": "Accuracy of shuffled labels, 95th percentile",
+    "majority_share": "Share of the largest reference group",
+    "nmi": "Normalised mutual information",
+    "ari": "Adjusted Rand index",
+    "weighted_kappa": "Weighted kappa",
+    "silhouette": "Silhouette (-1 to 1, high is good)",
+    "davies_bouldin": "Davies-Bouldin (low is good)",
+    "calinski_harabasz": "Calinski-Harabasz (high is good)",
+    "jaccard": "Stability: mean Jaccard of resampled cohorts",
+    "cluster_size": "Scans in the cluster",
+    "null_p": "p of one single group",
+    "mean_max_q": "Mean membership of the assigned cluster",
+    "n_clusters_used": "Clusters in use",
+}
+WHOLE_NUMBERS = ("cluster_size", "n_clusters_used")
+MOST_SCANNERS = 7
+
+
+def training_section(results: Results, method: str) -> Section:
+    """Every loss term per epoch of both phases."""
+    anchor, title, short = f"{method}-training", f"{method_name(method)}: training", "Training"
+    table = results.table(f"{method}/history.tsv")
+    if table is None or table.empty:
+        return Section(anchor, title, short, (Paragraph("No history of the training was found."),))
+    panels = [
+        ("pretrain", "reconstruction", "Pre-training: reconstruction", "mean squared error"),
+        ("cluster", "reconstruction", "Clustering: reconstruction", "mean squared error"),
+        ("cluster", "clustering", "Clustering: clustering loss", "KL divergence"),
+        ("cluster", "total", "Clustering: total loss", "loss"),
+        ("cluster", "labels_changed", "Clustering: labels changed", "share (0-1)"),
+        ("cluster", "mean_max_q", "Clustering: largest membership", "mean (0-1)"),
+    ]
+
+    def draw(figure: Figure) -> None:
+        for ax, (phase, column, heading, label) in zip(figure.subplots(2, 3).flat, panels, strict=True):
+            rows = table[table["phase"] == phase]
+            values = rows[column] if column in rows else rows["epoch"] * np.nan
+            x, y = rows["epoch"].to_numpy(), values.to_numpy()
+            plot_curve(ax, x, y, xlabel="epoch", ylabel=label, title=heading)
+
+    last = table.iloc[-1]
+    lengths = table["phase"].value_counts(sort=False)
+    epochs = " and ".join(f"{n} epochs of phase {phase}" for phase, n in lengths.items())
+    alt = (
+        f"Curves of all loss terms over {epochs}. Last epoch: reconstruction {number(last['reconstruction'], 4)}, "
+        f"labels changed {number(last.get('labels_changed'), 3)}, mean largest membership "
+        f"{number(last.get('mean_max_q'))}."
+    )
+    events = results.record(f"{method}/model.json").get("events") or []
+    text = "; ".join(map(str, events)) or "none"
+    blocks = (
+        Paragraph(f"Trained for {epochs}. Collapses and restarts: {text}.", "warning" if events else ""),
+        Picture(f"{method}_training", draw_png(draw, height=4.6), alt, "Loss terms and labels, epoch by epoch.", table),
+    )
+    return Section(anchor, title, short, blocks)
+
+
+def k_section(results: Results, method: str) -> Section:
+    """Every criterion for every K, the chosen one marked, and the test of K = 1."""
+    anchor, title, short = f"{method}-k", f"{method_name(method)}: number of clusters", "K"
+    table, choice = results.table(f"{method}/k_selection.tsv"), results.record(f"{method}/k_selection.json")
+    if table is None or not choice:
+        return Section(anchor, title, short, (Paragraph("No selection of K was found."),))
+    k, p = int(choice["k"]), choice.get("null_p")
+    curves = [c for c in dict.fromkeys(table["criterion"]) if table.loc[table["criterion"] == c, "value"].count() > 1]
+    blocks: list[Block] = [Paragraph(f"{choice.get('reason', '')}.".replace("..", "."))]
+    words = "not tested" if p is None or pd.isna(p) else f"p = {format_p(p)}".replace("= <", "< ")
+    verdict = "" if words == "not tested" else "; rejected" if p <= 0.05 else "; NOT rejected"
+    tone = "warning" if verdict.endswith("NOT rejected") else ""
+    blocks.append(Paragraph(f"Test of one single group (K = 1, one Gaussian): {words}{verdict}.", tone))
+    if curves:
+
+        def draw(figure: Figure) -> None:
+            columns = min(len(curves), 3)
+            axes = figure.subplots(-(-len(curves) // columns), columns, squeeze=False).flat
+            for ax in axes:
+                ax.set_visible(False)
+            for ax, name in zip(figure.axes, curves, strict=False):
+                ax.set_visible(True)
+                heading, label = CRITERIA.get(name, (name.replace("_", " "), "value"))
+                plot_criterion(ax, table[table["criterion"] == name], chosen=k, title=heading, ylabel=label)
+
+        best = {
+            c: table[(table["criterion"] == c) & table["value"].notna()].nlargest(1, "value").iloc[0] for c in curves
+        }
+        peaks = "; ".join(f"{CRITERIA.get(c, (c,))[0]} largest at K = {row['k']:.0f}" for c, row in best.items())
+        blocks.append(
+            Picture(
+                f"{method}_k_selection",
+                draw_png(draw, height=2.8 * -(-len(curves) // 3)),
+                f"Criteria over the number of clusters; K = {k} was chosen. {peaks}.",
+                "On the embedding before the clustering phase. Bars: one standard error. Dashed: the K in use. "
+                "The gap is compared by its one-standard-error rule, not by its maximum.",
+                table,
+            )
+        )
+    rest = table[~table["criterion"].isin(curves) & table["value"].notna()]
+    rows = tuple((r.criterion.replace("_", " "), number(r.k, 0), number(r.value, 3), r.note) for r in rest.itertuples())
+    if rows:
+        blocks.append(Table("Tests beside the curves", ("Criterion", "K", "Value", "Note"), rows))
+    return Section(anchor, title, short, tuple(blocks))
+
+
+def embedding_section(results: Results, method: str) -> Section:
+    """Principal components before and after clustering, by cluster and by scanner."""
+    anchor, title, short = f"{method}-embedding", f"{method_name(method)}: embedding", "Embedding"
+    table, assignment = results.table(f"{method}/embedding.tsv"), results.table(f"{method}/assignment.tsv")
+    phases = [] if table is None else [p for p in ("before", "after") if (table["phase"] == p).any()]
+    if not phases:
+        return Section(anchor, title, short, (Paragraph("No embedding was found."),))
+    scanner = assignment["subject"].map(results.scanners()).fillna("not stated")
+    common = scanner.value_counts().sort_index().sort_values(ascending=False, kind="stable").index[:MOST_SCANNERS]
+    labels = assignment[["subject", "cluster"]].assign(scanner=scanner.where(scanner.isin(common), "other"))
+    shown = [*common, "other"] if (labels["scanner"] == "other").any() else list(common)
+    points, shares = {}, {}
+    for phase in phases:
+        part = table[table["phase"] == phase]
+        z = part[[c for c in part if c.startswith("z_")]].to_numpy(float)
+        scores, shares[phase] = principal_components(z)
+        frame = pd.DataFrame({"subject": part["subject"].to_numpy(), "pc1": scores[:, 0], "pc2": scores[:, 1]})
+        points[phase] = frame.merge(labels, on="subject").assign(phase=phase)
+    clusters = clusters_of(assignment)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots(len(phases), 2, squeeze=False)
+        for line, phase in zip(axes, phases, strict=True):
+            n = len(points[phase])
+            for ax, column, groups, names in (
+                (line[0], "cluster", clusters, [f"cluster {c}" for c in clusters]),
+                (line[1], "scanner", shown, shown),
+            ):
+                heading = f"{phase} clustering, by {column} (n = {n})"
+                style = {"column": column, "names": names, "title": heading, "explained_percent": shares[phase]}
+                style["first_colour"] = 5 if column == "scanner" else 1  # other colours than the clusters'
+                plot_groups(ax, points[phase], groups, **style)
+
+    words = "; ".join(f"{p}: {shares[p][0]:.0f} and {shares[p][1]:.0f} % of the variance" for p in phases)
+    picture = Picture(
+        f"{method}_embedding",
+        draw_png(draw, height=3.5 * len(phases)),
+        f"Scatter plots of the first two principal components of the embedding ({words}), coloured by cluster and by "
+        "scanner.",
+        "Principal components are fitted for each row by themselves. Separation after clustering is what the loss asks "
+        "for and proves nothing; look at the row before. Points that group by scanner are a warning.",
+        pd.concat(points.values(), ignore_index=True),
+    )
+    return Section(anchor, title, short, (picture,))
+
+
+def principal_components(z: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
+    """Scores (n, 2) and percent of variance of the first two components of (n, d); the largest loading is positive."""
+    centred = z - z.mean(axis=0)
+    u, s, vt = np.linalg.svd(centred, full_matrices=False)
+    sign = np.sign(vt[np.arange(len(s)), np.abs(vt).argmax(axis=1)])
+    scores, total = u * s * np.where(sign == 0, 1, sign), max(float((s**2).sum()), 1e-12)
+    scores = np.pad(scores, ((0, 0), (0, max(0, 2 - scores.shape[1]))))[:, :2]
+    percent = np.pad(100 * s**2 / total, (0, 2))
+    return scores, (float(percent[0]), float(percent[1]))
+
+
+def evaluation_section(results: Results, method: str) -> Section:
+    """Every metric with its space, interval and note."""
+    anchor, title, short = f"{method}-evaluation", f"{method_name(method)}: are the clusters real?", "Evaluation"
+    table = results.table(f"evaluation/{method}.tsv")
+    if table is None:
+        return Section(anchor, title, short, (Paragraph("No evaluation was found."),))
+    rows = []
+    for r in table.itertuples():
+        digits = 0 if r.metric in WHOLE_NUMBERS else 3
+        value = format_p(r.value) if r.metric == "null_p" else number(r.value, digits)
+        cluster = "" if pd.isna(r.cluster) else f"{r.cluster:.0f}"
+        name = METRICS.get(r.metric, r.metric.replace("_", " "))
+        rows.append((name, r.space, cluster, value, interval(r.ci_low, r.ci_high, 3), number(r.n, 0), r.note))
+    header = ("Measure", "Embedding", "Cluster", "Value", "95 % CI", "n", "Note")
+    note = (
+        "Clusters and reference groups are matched one to one: with fewer clusters than reference groups the accuracy "
+        "cannot reach 1. Indices after clustering are circular."
+    )
+    caption = f"All measures of {method_name(method)}"
+    return Section(anchor, title, short, (Table(caption, header, tuple(rows)), Paragraph(note, "note")))
+
+
+def association_section(results: Results, method: str, *, has_outcomes: bool) -> Section:
+    """Table one, outcomes with their forest, adjusted means, and the comparison with a known classification."""
+    anchor, title, short = f"{method}-association", f"{method_name(method)}: clinical association", "Association"
+    if not has_outcomes:
+        text = "No clinical table was given, so the clusters were not compared with characteristics or outcomes."
+        return Section(anchor, title, short, (Paragraph(text, "note"),))
+    folder = f"association/{method}"
+    blocks: list[Block] = []
+    blocks += _fragment(results, f"{folder}/table_one.html", "Characteristics by cluster")
+    blocks += _gain_picture(results.table(f"{folder}/outcomes.tsv"), method)
+    blocks += _fragment(results, f"{folder}/outcomes.html", "Outcomes: what the clusters add to the covariates")
+    blocks += _means_picture(results.table(f"{folder}/adjusted_means.tsv"), method)
+    blocks += _fragment(results, f"{folder}/adjusted_means.html", "Adjusted means by cluster")
+    blocks += _fragment(results, f"{folder}/comparison.html", "Clusters beside the existing classification")
+    return Section(anchor, title, short, tuple(blocks) or (Paragraph("No association tables were found."),))
+
+
+def _fragment(results: Results, name: str, caption: str) -> list[Block]:
+    html = results.text(name)
+    return [Heading(caption), Fragment(html, caption)] if html else []
+
+
+def _gain_picture(table: pd.DataFrame | None, method: str) -> list[Block]:
+    fitted = None if table is None else table[(table["status"] == "ok") & table["adj_r2_gain"].notna()]
+    if fitted is None or fitted.empty:
+        return []
+    labels = [f"{row.label or row.outcome} (n = {row.n:.0f})" for row in fitted.itertuples()]
+
+    def draw(figure: Figure) -> None:
+        values = (fitted["adj_r2_gain"], fitted["gain_ci_low"], fitted["gain_ci_high"])
+        plot_forest(
+            figure.subplots(), labels, *values, xlabel="gain in adjusted R\u00b2 by adding the clusters (95 % CI)"
+        )
+
+    best = fitted.loc[fitted["adj_r2_gain"].idxmax()]
+    alt = f"Forest plot of {len(fitted)} outcomes. Largest gain: {best['label']}, {number(best['adj_r2_gain'])} "
+    alt += f"(95 % CI {interval(best['gain_ci_low'], best['gain_ci_high'])})."
+    caption = "Variance that the clusters explain beyond the covariates; an interval across 0 means no sure gain."
+    picture = Picture(f"{method}_outcome_gain", draw_png(draw, height=1.0 + 0.27 * len(labels)), alt, caption, fitted)
+    return [Heading("Gain by the clusters"), picture]
+
+
+def _means_picture(table: pd.DataFrame | None, method: str) -> list[Block]:
+    shown = None if table is None else table[table["mean"].notna()]
+    if shown is None or shown.empty:
+        return []
+    outcomes = [part for _, part in shown.groupby("outcome", sort=False)]
+    clusters = sorted(int(c) for c in shown["cluster"].unique())
+    lines = -(-len(outcomes) // 4)
+
+    def draw(figure: Figure) -> None:
+        axes = list(figure.subplots(lines, 4, squeeze=False).flat)
+        for ax in axes[len(outcomes) :]:
+            ax.set_visible(False)
+        for i, (ax, part) in enumerate(zip(axes, outcomes, strict=False)):
+            part = part.set_index("cluster").reindex(clusters)
+            first = part[part["mean"].notna()].iloc[0]
+            names = [f"cluster {c}" for c in clusters] if i % 4 == 0 else [""] * len(clusters)
+            unit = first["unit"] or "value"
+            values = (part["mean"], part["ci_low"], part["ci_high"])
+            plot_forest(ax, names, *values, xlabel=unit, clusters=clusters, zero=False)
+            ax.set_title(f"{first['label'] or first['outcome']}, n = {part['n'].sum():.0f}", fontsize=8.5)
+
+    alt = f"Adjusted means with 95 % confidence intervals of {len(outcomes)} outcomes for {len(clusters)} clusters; "
+    alt += "the numbers stand in the table below."
+    caption = "Adjusted mean and 95 % CI (HC3) of each cluster, each outcome in its own unit."
+    height = 0.4 + lines * (0.95 + 0.17 * len(clusters))
+    return [
+        Heading("Adjusted means"),
+        Picture(f"{method}_adjusted_means", draw_png(draw, height=height), alt, caption, shown),
+    ]

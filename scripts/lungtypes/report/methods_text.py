@@ -1,0 +1,186 @@
+"""The words of the report: methods with the values of this run, references, limitations, how to rerun."""
+
+from __future__ import annotations
+
+import math
+import platform
+import re
+from collections.abc import Mapping
+
+import yaml
+
+from lungtypes.provenance import package_versions
+from lungtypes.report.blocks import Block, Bullets, Folded, Heading, Paragraph, Section, Table, method_name, number
+from lungtypes.report.results import Results
+
+REFERENCES = (
+    "Ryan SM, Carlson NE, Butler H, Fingerlin TE, Maier LA, Xing F. Cluster Activation Mapping with Applications to "
+    "Medical Imaging. arXiv 2010.04794, 2020; and J Med Imaging 9(2):026001, 2022.",
+    "Avants BB, Epstein CL, Grossman M, Gee JC. Symmetric diffeomorphic image registration with cross-correlation. "
+    "Med Image Anal 12:26-41, 2008 (ANTs SyN).",
+    "Rousseeuw PJ. Silhouettes: a graphical aid to the interpretation and validation of cluster analysis. J Comput "
+    "Appl Math 20:53-65, 1987.",
+    "Witten DM, Tibshirani R. A framework for feature selection in clustering. J Am Stat Assoc 105:713-726, 2010 "
+    "(sparse k-means).",
+    "Wang H, Wang Z, Du M, et al. Score-CAM: score-weighted visual explanations for convolutional neural networks. "
+    "CVPR Workshops, 2020.",
+    "Tibshirani R, Walther G, Hastie T. Estimating the number of clusters in a data set via the gap statistic. J R "
+    "Stat Soc B 63:411-423, 2001.",
+    "Hennig C. Cluster-wise assessment of cluster stability. Comput Stat Data Anal 52:258-271, 2007.",
+)
+UNSTATED = "not stated"
+OUTSIDE_PATH = re.compile(r"[/\\~]|[A-Za-z]:[/\\]|.*\.\.[/\\]")
+
+
+def setting(config: Mapping[str, object], key: str) -> object:
+    """The value at a dotted key, or "not stated"."""
+    value: object = config
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return UNSTATED
+        value = value[part]
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return value
+
+
+def methods_section(config: Mapping[str, object], methods: tuple[str, ...], *, has_outcomes: bool) -> Section:
+    """Methods for a paper, with the values of this run."""
+
+    def s(key: str) -> object:
+        return setting(config, key)
+
+    blocks: list[Block] = [
+        Paragraph(
+            f"Scans. For each scan one CT series was chosen (preferred kernel: {s('ingest.preferred_kernel')}; at "
+            f"least {s('ingest.min_slices')} slices of at most {s('ingest.max_thickness_mm')} mm over "
+            f"{s('ingest.min_coverage_mm')} mm). Lungs were segmented by threshold and region growing, or taken from a "
+            f"given mask, and accepted between {s('lungs.min_total_ml')} and {s('lungs.max_total_ml')} mL. Scans were "
+            f"resampled to {s('resample.spacing_mm')} mm."
+        ),
+        Paragraph(
+            f"Template and registration. A study template was built from {s('template.fraction')} of the scans (at "
+            f"least {s('template.minimum')}, at most {s('template.maximum')}) in at most "
+            f"{s('template.max_iterations')} iterations, and every scan was registered to it with symmetric "
+            f"normalisation [2] on {s('register.representation')} (iterations {s('register.iterations')}). Scans with "
+            f"a lung overlap (Dice) below {s('register.min_dice')} or more than {s('register.max_folded_fraction')} "
+            f"folded voxels were excluded. Lung density in HU was kept and brought to {s('volumes.size')} voxels of "
+            f"{s('volumes.spacing_mm')} mm along each axis."
+        ),
+    ]
+    if "clam" in methods:
+        blocks += _clam_paragraphs(config)
+    blocks.append(
+        Paragraph(
+            "Evaluation. Silhouette [3] and other indices were computed before and after clustering, stability as the "
+            f"mean Jaccard similarity over {s('evaluate.n_bootstrap')} resampled cohorts [7], and, if a reference was "
+            f"given, accuracy with one-to-one matching against {s('evaluate.n_permutations')} permutations."
+        )
+    )
+    if has_outcomes:
+        blocks.append(
+            Paragraph(
+                f"Association. Outcomes were regressed on {s('associate.covariates')} and on the cluster with HC3 "
+                "standard errors; p values were adjusted by Benjamini and Hochberg within families of outcomes; "
+                f"intervals of the gain in adjusted R\u00b2 come from {s('associate.n_bootstrap')} bootstrap samples. "
+                f"Groups of fewer than {s('associate.min_group')} were merged or left out."
+            )
+        )
+    numbered = tuple(f"[{i}] {text}" for i, text in enumerate(REFERENCES, start=1))
+    return Section("methods", "Methods of this run", "Methods", (*blocks, Heading("References"), Bullets(numbered)))
+
+
+def _clam_paragraphs(config: Mapping[str, object]) -> list[Block]:
+    def s(key: str) -> object:
+        return setting(config, f"clam.{key}")
+
+    k = s("k.n_clusters")
+    how = (
+        f"by the rule {s('k.rule')} for K = {s('k.minimum')} to {s('k.maximum')}"
+        if k == "auto"
+        else f"by hand (K = {k})"
+    )
+    return [
+        Paragraph(
+            f"CLAM [1]. A 3D convolutional autoencoder ({s('filters')} filters, strides {s('strides')}, "
+            f"{s('latent')} latent values; window {s('window_hu')} HU) was trained to reconstruct the lungs for "
+            f"{s('pretrain.epochs')} epochs (learning rate {s('pretrain.learning_rate')}, batch {s('batch')}). The "
+            f"number of clusters was chosen on this embedding {how}, by silhouette [3] of k-means or sparse k-means "
+            f"[4], with the gap statistic [6] and a test of one single Gaussian ({s('k.n_null')} simulations) beside "
+            f"it. Reconstruction and clustering loss (weight {s('cluster.gamma')}) were then minimised together for "
+            f"{s('cluster.epochs')} epochs (learning rate {s('cluster.learning_rate')})."
+        ),
+        Paragraph(
+            "Activation maps. Each channel of the last convolution was upsampled and used to mask the scan; its weight "
+            "is the membership of the masked scan in its cluster, in the manner of Score-CAM [5]. Maps were scaled to "
+            "0-1 for each scan and averaged by cluster; the population map is the mean of the cluster maps."
+        ),
+    ]
+
+
+def limitations_section(config: Mapping[str, object], methods: tuple[str, ...]) -> Section:
+    """What this page cannot show, in plain words."""
+    items = [
+        "A region that tells clusters apart need not be abnormal, and an abnormal region need not tell them apart.",
+        "Maps are scaled to 0-1 for each scan: a bright spot is bright for that scan only, and strengths cannot be "
+        "compared between scans.",
+        *[coarseness for method in methods if (coarseness := _coarseness(config, method))],
+        "A silhouette after clustering is circular: the loss was trained to make it large.",
+        "P values are for outcomes that were not used in clustering. They say nothing about the density of the lungs, "
+        "from which the clusters were made.",
+        "Clustering always returns clusters. Look at the test of one group and at the stability before naming them.",
+        "Small samples: with few scans in a cluster, intervals are wide and a single scan can change a result.",
+        "Scanner and kernel change lung density. Where clusters go with scanners, the two cannot be told apart.",
+        "The clinical table and the reference labels were never seen by clustering.",
+        "Subtypes found here are hypotheses for research; they are not a diagnosis and need another cohort.",
+    ]
+    return Section("limitations", "Limitations", "Limitations", (Bullets(tuple(items)),))
+
+
+def _coarseness(config: Mapping[str, object], method: str) -> str | None:
+    size, spacing = setting(config, "volumes.size"), setting(config, "volumes.spacing_mm")
+    clam = config.get("clam")
+    strides = clam.get("strides") if isinstance(clam, Mapping) else None
+    if method != "clam" or UNSTATED in (size, spacing) or not strides:
+        return None
+    grid = math.ceil(float(size) / math.prod(strides))
+    return (
+        f"The {method_name(method)} map is coarse: {grid} activation voxels along each axis cover {size} voxels of "
+        f"{spacing} mm, so that one activation voxel stands for {number(float(size) * float(spacing) / grid, 0)} mm. "
+        "Finer detail in a map is interpolation."
+    )
+
+
+def reproducibility_section(results: Results, config: Mapping[str, object]) -> Section:
+    """Versions, seed, resolved config, how to rerun."""
+    versions = {"python": platform.python_version(), **package_versions()}
+    rows = tuple((name, version) for name, version in sorted(versions.items(), key=lambda item: item[0].lower()))
+    text = yaml.safe_dump(_plain(config), sort_keys=True, allow_unicode=True, width=100)
+    train = "; ".join(
+        f"{method_name(m)}: seed {results.record(f'{m}/model.json').get('seed', UNSTATED)}, fitted on "
+        f"{results.record(f'{m}/model.json').get('train_subjects', UNSTATED)} scans"
+        for m in results.methods()
+    )
+    blocks = (
+        Paragraph(f"Every random choice comes from seed {setting(config, 'seed')}. {train}."),
+        Paragraph(
+            "To rerun: save the settings below as my_study.yaml beside the sheet of scans and run "
+            "\u201csnakemake --cores 4 --configfile my_study.yaml\u201d in the folder of lungtypes. The data of "
+            "every figure lie beside this page in the folder data; records of versions and checksums lie in the "
+            "folder provenance."
+        ),
+        Table("Versions that wrote this page", ("Package", "Version"), rows),
+        Folded("All settings of this run (YAML)", text),
+    )
+    return Section("reproducibility", "Reproducibility", "Reproduce", blocks)
+
+
+def _plain(value: object) -> object:
+    """Plain Python values for YAML; paths that leave the working folder are not shown."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, str) and OUTSIDE_PATH.match(value):
+        return "[a path on this computer]"
+    return value if isinstance(value, bool | int | float | str) or value is None else str(value)

@@ -1,0 +1,155 @@
+"""Slices of the chest as radiologists hang them: patient's right on the left of the image, head or front on top."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+CT_WINDOW_HU = (-1350.0, 150.0)  # centre -600, width 1500: the usual lung window
+AXIAL_FRACTIONS = (0.75, 0.5, 0.25)  # of the lungs' height, from the base; head first
+CORONAL_FRACTION = 0.5
+OUTSIDE_GREY = "#DCDCDC"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One slice of a (Z, Y, X) array in LPS: which plane, which index, and where that is in words."""
+
+    plane: Literal["axial", "coronal"]
+    index: int
+    fraction: float
+
+    @property
+    def label(self) -> str:
+        """Title of the slice's column."""
+        place = "of lung height" if self.plane == "axial" else "of lung depth"
+        return f"{self.plane}, {100 * self.fraction:.0f} % {place}"
+
+    def of(self, array: NDArray) -> NDArray:
+        """The slice, rows from front to back (axial) or head to foot (coronal), columns from right to left."""
+        return array[self.index] if self.plane == "axial" else array[::-1, self.index, :]
+
+    def aspect(self, spacing_mm: tuple[float, float, float]) -> float:
+        """Height of a pixel over its width."""
+        return (spacing_mm[1] if self.plane == "axial" else spacing_mm[0]) / spacing_mm[2]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How values become colours: one scale for all panels of a figure."""
+
+    cmap: str
+    low: float
+    high: float
+    label: str
+    centred: bool = False
+    masked: bool = False
+
+    def norm(self) -> Normalize:
+        """The scale as matplotlib wants it; zero in the middle of a diverging one."""
+        return TwoSlopeNorm(0.0, self.low, self.high) if self.centred else Normalize(self.low, self.high)
+
+
+CT_SCALE = Scale("gray", *CT_WINDOW_HU, "CT density (HU)")
+MAP_SCALE = Scale("magma", 0.0, 1.0, "importance (0-1)", masked=True)
+
+
+def choose_cuts(
+    lungs: NDArray, *, axial: Sequence[float] = AXIAL_FRACTIONS, coronal: float = CORONAL_FRACTION
+) -> tuple[Cut, ...]:
+    """Axial and coronal slices at fixed fractions of the lungs' extent; of the whole image when it has no lungs."""
+    cuts = []
+    for plane, axis, fractions in (("axial", 0, axial), ("coronal", 1, (coronal,))):
+        line = np.flatnonzero((lungs > 0).any(axis=tuple(i for i in range(3) if i != axis)))
+        first, last = (line[0], line[-1]) if line.size else (0, lungs.shape[axis] - 1)
+        cuts += [Cut(plane, int(round(first + f * (last - first))), f) for f in fractions]
+    return tuple(cuts)
+
+
+def plot_slice(
+    ax: Axes,
+    array: NDArray,
+    cut: Cut,
+    *,
+    spacing_mm: tuple[float, float, float],
+    scale: Scale,
+    lungs: NDArray | None = None,
+    outline: bool = False,
+) -> AxesImage:
+    """Draw one slice of a (Z, Y, X) array with R and L at its sides.
+
+    lungs : (Z, Y, X), same grid; where it is 0 a masked scale shows grey. outline : draw its border.
+    """
+    values = cut.of(np.asarray(array, float))
+    if scale.masked and lungs is not None:
+        values = np.where(cut.of(lungs) > 0, values, np.nan)
+    cmap = matplotlib.colormaps[scale.cmap].with_extremes(bad=OUTSIDE_GREY)
+    aspect = cut.aspect(spacing_mm)
+    image = ax.imshow(values, cmap=cmap, norm=scale.norm(), aspect=aspect, interpolation="nearest")
+    border = cut.of(lungs) > 0 if outline and lungs is not None else np.zeros((1, 1), bool)
+    if border.any() and not border.all():
+        ax.contour(border.astype(float), levels=[0.5], colors="#56B4E9", linewidths=0.9)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    stroke = [withStroke(linewidth=1.8, foreground="black")]
+    for x, side, text in ((0.02, "left", "R"), (0.98, "right", "L")):
+        ax.text(x, 0.03, text, ha=side, va="bottom", color="white", fontsize=8, weight="bold", transform=ax.transAxes)
+        ax.texts[-1].set_path_effects(stroke)
+    return image
+
+
+def plot_panels(
+    figure: Figure,
+    arrays: Mapping[str, NDArray],
+    cuts: Sequence[Cut],
+    *,
+    spacing_mm: tuple[float, float, float],
+    scale: Scale,
+    lungs: NDArray | None = None,
+    outline: bool = False,
+) -> None:
+    """A row for each named array, a column for each slice, one colour bar for all."""
+    axes = figure.subplots(len(arrays), len(cuts), squeeze=False)
+    style = {"spacing_mm": spacing_mm, "scale": scale, "lungs": lungs, "outline": outline}
+    for line, (name, array) in zip(axes, arrays.items(), strict=True):
+        for ax, cut in zip(line, cuts, strict=True):
+            image = plot_slice(ax, array, cut, **style)
+        line[0].set_ylabel(name)
+    for ax, cut in zip(axes[0], cuts, strict=True):
+        ax.set_title(cut.label, fontsize=8.5)
+    figure.colorbar(image, ax=axes, label=scale.label, shrink=min(1.0, 2.5 / len(arrays)), aspect=25, pad=0.01)
+
+
+def plot_members(
+    figure: Figure,
+    members: Mapping[str, Sequence[tuple[str, NDArray]]],
+    cuts: Sequence[Cut],
+    *,
+    spacing_mm: tuple[float, float, float],
+    lungs: NDArray,
+) -> None:
+    """A row for each cluster; for each of its (title, scan) the slices side by side."""
+    columns = max(len(scans) for scans in members.values())
+    axes = figure.subplots(len(members), columns * len(cuts), squeeze=False)
+    for line, (name, scans) in zip(axes, members.items(), strict=True):
+        for ax in line:
+            ax.set_axis_off()
+        for i, (title, scan) in enumerate(scans):
+            for j, cut in enumerate(cuts):
+                ax = line[i * len(cuts) + j]
+                ax.set_axis_on()
+                plot_slice(ax, scan, cut, spacing_mm=spacing_mm, scale=CT_SCALE, lungs=lungs, outline=True)
+            line[i * len(cuts)].set_title(title, loc="left", fontsize=8)
+        line[0].set_ylabel(name)

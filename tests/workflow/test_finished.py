@@ -1,0 +1,176 @@
+"""The small demo, once through: what it leaves, what it must not leave, and that it stays as it is."""
+
+import gzip
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+import SimpleITK as sitk
+import yaml
+from conftest import ROOT
+
+from lungtypes.imaging.geometry import read_volume
+from lungtypes.imaging.registration import dice
+
+
+def table(path):
+    return pd.read_csv(path, sep="\t", keep_default_na=False, dtype={"subject": str})
+
+
+def analysed(study):
+    attrition = table(study.results / "cohort/attrition.tsv")
+    return attrition.subject[attrition.status == "analysed"].tolist()
+
+
+def test_attrition_accounts_for_every_scan(finished):
+    attrition = table(finished.results / "cohort/attrition.tsv")
+    assert len(attrition) == 9 and attrition.subject.is_unique
+    excluded = attrition[attrition.status == "excluded"]
+    assert excluded.stage.tolist() == ["ingest"] and excluded.code.tolist() == ["DCM-TRUNCATED"]
+    truth = table(finished.folder / "demo/truth/subjects.tsv")
+    assert excluded.subject.tolist() == truth.subject[truth.corrupt == 1].tolist()
+
+
+def test_failed_scan_has_a_status_in_every_stage_and_no_images(finished):
+    (bad,) = set(table(finished.folder / "demo/subjects.tsv").subject) - set(analysed(finished))
+    for stage in ("ingest", "lungs", "resampled", "registered"):
+        folder = finished.results / stage / bad
+        assert [p.name for p in folder.iterdir()] == ["status.json"]
+        assert json.loads((folder / "status.json").read_text())["stage"] == "ingest"
+
+
+def test_localizer_and_thick_reconstruction_are_listed_and_not_chosen(finished):
+    series = table(finished.results / "ingest/series.tsv")
+    assert {"DCM-TYPE", "DCM-THICK"} & set(series.code)
+    assert (series[series.verdict == "chosen"].groupby("subject").size() == 1).all()
+
+
+def test_lungs_equal_the_planted_ones(finished):
+    for subject in analysed(finished):
+        truth = read_volume(finished.folder / f"demo/truth/{subject}/lungs.nii.gz").array
+        found = read_volume(finished.results / f"lungs/{subject}/lungs.nii.gz").array
+        assert min(dice(found == side, truth == side) for side in (1, 2)) >= 0.95, subject
+
+
+def test_registered_lungs_fit_the_template(finished):
+    mask = read_volume(finished.results / "template/mask.nii.gz")
+    for subject in analysed(finished):
+        warped = read_volume(finished.results / f"registered/{subject}/lungs.nii.gz")
+        assert dice(warped.array > 0, mask.array > 0) >= 0.95, subject
+        hu = read_volume(finished.results / f"registered/{subject}/ct.nii.gz").array
+        assert -950 < np.median(hu[mask.array > 0]) < -550
+
+
+def test_registered_folder_holds_the_contract(finished):
+    expected = {
+        "ct.nii.gz",
+        "lungs.nii.gz",
+        "affine.mat",
+        "warp.nii.gz",
+        "inverse_warp.nii.gz",
+        "log_jacobian.nii.gz",
+        "registration.json",
+        "status.json",
+    }
+    for subject in analysed(finished):
+        assert {p.name for p in (finished.results / "registered" / subject).iterdir()} == expected
+
+
+def test_assignment_is_one_row_a_subject_with_probabilities(finished):
+    assignment = table(finished.results / "clam/assignment.tsv")
+    choice = json.loads((finished.results / "clam/k_selection.json").read_text())
+    assert assignment.subject.tolist() == analysed(finished)
+    q = assignment[[f"q_{k + 1}" for k in range(choice["k"])]].astype(float).to_numpy()
+    assert q.sum(axis=1) == pytest.approx(1) and (q.argmax(axis=1) + 1 == assignment.cluster).all()
+
+
+def test_maps_lie_in_template_space_with_values_from_zero_to_one(finished):
+    description = json.loads((finished.results / "cohort/template.json").read_text())
+    for subject in analysed(finished):
+        image = sitk.ReadImage(str(finished.results / f"clam/maps/clam/{subject}.nii.gz"))
+        assert image.GetSpacing() == pytest.approx((9.0,) * 3)
+        assert image.GetOrigin() == pytest.approx(description["origin_mm"])
+        values = sitk.GetArrayFromImage(image)
+        assert values.min() >= 0 and values.max() == pytest.approx(1.0)
+    means = list((finished.results / "clam/group_maps").glob("clam_cluster*_mean.nii.gz"))
+    used = table(finished.results / "clam/assignment.tsv").cluster.nunique()
+    assert len(means) == used
+    assert (finished.results / "clam/group_maps/clam_population_balanced_mean.nii.gz").exists()
+
+
+def test_tables_have_the_columns_of_their_schemas(finished):
+    schemas = sorted((ROOT / "workflow/schemas/tables").glob("*.yaml"))
+    assert len(schemas) >= 10
+    for schema in schemas:
+        content = yaml.safe_load(schema.read_text())
+        for path in finished.results.glob(content["path"]):
+            found = list(table(path).columns)
+            named = [c for c in found if not any(re.fullmatch(p, c) for p in content.get("patterns", {}))]
+            assert named == list(content["columns"]), path
+
+
+def test_planted_identities_and_source_paths_are_nowhere_in_the_results(finished):
+    tokens = set()
+    for file in (finished.folder / "demo/dicom").rglob("IM00001.dcm"):
+        header = pydicom.dcmread(file, stop_before_pixels=True)
+        tokens |= {str(header.PatientID), str(header.AccessionNumber), str(header.PatientBirthDate)}
+        tokens |= set(str(header.PatientName).split("^")) | {"Quillfeather", "Saint Elsewhere", file.parts[-3]}
+    assert len(tokens) > 20
+    needles = [token.lower().encode() for token in tokens]
+    for path in finished.results.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            content = (gzip.decompress(content) if path.suffix == ".gz" else content).lower()
+            hits = [n for n in needles if n in content]
+            assert not hits, f"{path.relative_to(finished.results)}: {hits}"
+
+
+def test_report_is_written_and_needs_no_network(finished):
+    page = (finished.results / "report/index.html").read_text()
+    assert "<img" in page and not re.search(r"(src|href)=[\"']https?:", page)
+    assert "DCM-TRUNCATED" in page
+
+
+def test_second_run_has_nothing_to_do(finished):
+    done = finished.snakemake("--cores", "1")
+    assert "Nothing to be done" in done.stdout
+
+
+def test_provenance_names_versions_seed_and_checksums(finished):
+    run = json.loads((finished.results / "provenance/run.json").read_text())
+    assert run["state"] == "complete" and run["packages"]["torch"] and run["config"]["seed"] == 1
+    record = json.loads((finished.results / "provenance/cluster_clam/cohort.json").read_text())
+    path = finished.results / "clam/assignment.tsv"
+    assert record["sha256"]["clam/assignment.tsv"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_every_job_left_a_log_and_a_benchmark(finished):
+    for rule in ("ingest_scan", "segment_lungs", "resample_scan", "register_scan", "measure_densitometry"):
+        for kind, suffix in (("logs", "log"), ("benchmarks", "tsv")):
+            assert len(list((finished.results / kind / rule).glob(f"*.{suffix}"))) == 9
+
+
+def test_clustering_again_gives_the_same_bytes(finished):
+    path = finished.results / "clam/assignment.tsv"
+    before = path.read_bytes()
+    finished.snakemake("clam", "--cores", "2", "--forcerun", "pretrain_clam", "--quiet", "rules")
+    assert path.read_bytes() == before
+
+
+def test_registering_again_gives_the_same_bytes(finished):
+    subject = analysed(finished)[0]
+    path = finished.results / f"registered/{subject}/ct.nii.gz"
+    before = path.read_bytes()
+    target = Path("results/registered") / subject
+    finished.snakemake(str(target), "--cores", "1", "--force", "--quiet", "rules")
+    assert path.read_bytes() == before
+
+
+def test_disease_names_do_not_reach_the_clustering_outputs(finished):
+    for name in ("assignment.tsv", "embedding.tsv", "model.json", "k_selection.json"):
+        assert "sarcoid" not in (finished.results / "clam" / name).read_text()

@@ -1,0 +1,107 @@
+"""What Snakemake plans, refuses and says, without running anything."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import ROOT
+
+
+def plan(study, *arguments):
+    return study.snakemake("-n", *arguments, "--quiet", "host").stdout
+
+
+def test_bare_run_plans_the_whole_way(planned):
+    text = plan(planned)
+    for rule in ("ingest_scan", "register_scan", "cluster_clam", "map_clam", "associate_outcomes", "write_report"):
+        assert re.search(rf"^{rule} +\d+$", text, re.M), rule
+    assert re.search(r"^ingest_scan +9$", text, re.M)
+
+
+@pytest.mark.parametrize(
+    ("stage", "present", "absent"),
+    [
+        ("ingest", "collect_series", "segment_lungs"),
+        ("lungs", "collect_densitometry", "resample_scan"),
+        ("resample", "resample_scan", "register_scan"),
+        ("template", "finish_template", "register_scan"),
+        ("register", "collect_attrition", "build_cohort_array"),
+        ("volumes", "build_cohort_array", "pretrain_clam"),
+        ("clam", "map_clam", "evaluate_clusters"),
+        ("evaluate", "evaluate_clusters", "associate_outcomes"),
+        ("associate", "associate_outcomes", "write_report"),
+        ("report", "write_report", "no_such_rule"),
+    ],
+)
+def test_every_stage_is_a_target(planned, stage, present, absent):
+    text = plan(planned, stage)
+    assert present in text and absent not in text
+
+
+def test_clustering_never_sees_outcomes_or_reference(planned):
+    text = planned.snakemake("-n", "clam").stdout
+    inputs = "\n".join(re.findall(r"^    input: (.*)$", text, re.M))
+    assert "dicom" in inputs
+    assert "clinical.tsv" not in inputs and "truth" not in inputs
+
+
+def test_every_job_has_log_benchmark_and_memory(planned):
+    text = planned.snakemake("-n").stdout
+    jobs = [j for j in re.split(r"\n\n(?=\[)|\n(?=\[)", text) if re.search(r"^rule (?!all|report)", j, re.M)]
+    assert len(jobs) > 20
+    for job in jobs:
+        assert "log:" in job and "benchmark:" in job and "mem_mb" in job, job
+
+
+def test_gpu_rules_ask_for_one_gpu_and_only_they(planned):
+    text = planned.snakemake("-n", "clam").stdout
+    with_gpu = set()
+    for job in re.split(r"\n(?=\[)", text):
+        name = re.search(r"^rule (\w+):", job, re.M)
+        if name and re.search(r"resources:.*\bgpu=1\b", job):
+            with_gpu.add(name[1])
+    assert with_gpu == {"pretrain_clam", "cluster_clam", "map_clam"}
+
+
+def test_untouched_template_sheet_says_what_to_do():
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "-n"], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert done.returncode != 0
+    assert "config/subjects.tsv holds no scans yet" in done.stdout and "make demo" in done.stdout
+
+
+def test_unknown_config_key_is_refused_with_the_nearest_one(planned):
+    done = planned.snakemake("-n", "--config", "devise=cpu", check=False)
+    assert done.returncode != 0 and "Did you mean device?" in done.stdout
+
+
+def test_config_on_the_command_line_is_heard(planned):
+    assert "other/ingest" in planned.snakemake("-n", "ingest", "--config", "results=other").stdout
+
+
+def test_workflow_passes_snakemakes_lint(planned):
+    done = planned.snakemake("--lint")
+    assert "Congratulations" in done.stdout or not re.search(r"^Lints for", done.stdout, re.M), done.stdout[-3000:]
+
+
+def test_rule_files_import_neither_torch_nor_simpleitk(planned):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import lungtypes.cohort.config, lungtypes.cohort.sampling, lungtypes.cohort.sheet, lungtypes.provenance\n"
+        "bad = {'torch', 'SimpleITK', 'ants', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(repr(bad) if bad else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(ROOT / "scripts")], check=True)
+
+
+def test_slurm_profile_is_valid_and_names_the_gpu_rules(planned):
+    profile = yaml.safe_load((ROOT / "profiles/slurm/profile.v9+.yaml").read_text())
+    assert profile["executor"] == "slurm" and "resources" not in profile
+    assert set(profile["set-resources"]) == {"pretrain_clam", "cluster_clam", "map_clam"}
+    rules = set(re.findall(r"^rule (\w+):", "".join(p.read_text() for p in (ROOT / "workflow/rules").iterdir()), re.M))
+    assert set(profile["groups"]) <= rules
+
+
