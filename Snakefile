@@ -1,19 +1,8 @@
 # lungtypes: from chest CT scans to explained, clinically tested subtypes.
 # The way of the data is the order of the includes; each stage's name is also a target.
-from pathlib import Path
-
 from snakemake.utils import min_version
 
 min_version("9.27")
-
-
-# the defaults of this repository, then the study's own file where `snakemake -d study` runs elsewhere
-configfile: str(Path(workflow.current_basedir) / "config" / "config.yaml")
-
-
-if Path("config/config.yaml").exists():
-
-    configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
@@ -32,7 +21,7 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        rules.report.input,
+        rules.report.input if METHODS else COHORT_ARRAY,
 
 
 rule ingest:
@@ -79,13 +68,6 @@ rule evaluate:
 
 rule associate:
     input:
-        [expand(path, method=METHODS) for path in ASSOCIATION.values()] if HAS_OUTCOMES else [],
-
-
-onsuccess:
-    write_manifest("complete")
-
-
-onerror:
-    write_manifest("failed")
-    explain_failure()
+        [expand(path, method=METHODS) for path in ASSOCIATION.values()]
+        if HAS_OUTCOMES
+        else [],

@@ -12,10 +12,11 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 import yaml
-from conftest import ROOT
 
 from lungtypes.imaging.geometry import read_volume
 from lungtypes.imaging.registration import dice
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def table(path):

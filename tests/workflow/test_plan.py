@@ -3,10 +3,12 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def plan(study, *arguments):
@@ -103,5 +105,3 @@ def test_slurm_profile_is_valid_and_names_the_gpu_rules(planned):
     assert set(profile["set-resources"]) == {"pretrain_clam", "cluster_clam", "map_clam"}
     rules = set(re.findall(r"^rule (\w+):", "".join(p.read_text() for p in (ROOT / "workflow/rules").iterdir()), re.M))
     assert set(profile["groups"]) <= rules
-
-

@@ -5,12 +5,6 @@ ASSOCIATION = {
 }
 
 
-def count_rows(path):
-    """Rows below the header; no such file counts as none."""
-    path = Path(path)
-    return max(len(path.read_text().splitlines()) - 1, 0) if path.is_file() else 0
-
-
 HAS_OUTCOMES = count_rows(config["clinical"]) > 0
 
 
@@ -24,15 +18,15 @@ rule associate_outcomes:
         results("logs/associate_outcomes/{method}.log"),
     benchmark:
         results("benchmarks/associate_outcomes/{method}.tsv")
-    params:
-        config=settings("associate", seed=config["seed"]),
-        results=RESULTS,
-        code=stamp("lungtypes.association.outcomes", script="associate_outcomes.py"),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        ENVIRONMENT
+    params:
+        config=settings("associate", seed=config["seed"]),
+        results=results_folder,
+        code=stamp("lungtypes.association.outcomes", script="associate_outcomes.py"),
     script:
         "../../scripts/associate_outcomes.py"

@@ -1,6 +1,9 @@
 # CLAM: pre-train the autoencoder, choose K on its embedding, cluster, map. Three of the four use a GPU.
 CLAM_PRETRAINED = results("clam/pretrained")
-CLAM_K = {"table": results("clam/k_selection.tsv"), "choice": results("clam/k_selection.json")}
+CLAM_K = {
+    "table": results("clam/k_selection.tsv"),
+    "choice": results("clam/k_selection.json"),
+}
 CLAM_MODEL = {
     "weights": results("clam/model.safetensors"),
     "description": results("clam/model.json"),
@@ -26,21 +29,32 @@ rule pretrain_clam:
         results("logs/pretrain_clam.log"),
     benchmark:
         results("benchmarks/pretrain_clam.tsv")
-    params:
-        config={
-            **{k: config["clam"][k] for k in ("window_hu", "background", "filters", "strides", "latent", "slope", "batch")},
-            "pretrain": config["clam"]["pretrain"],
-            **{k: config[k] for k in ("seed", "device", "torch_threads")},
-        },
-        results=RESULTS,
-        code=stamp("lungtypes.methods.clam", script="pretrain_clam.py"),
+    conda:
+        ENVIRONMENT
     threads: config["torch_threads"]
     resources:
         gpu=1,
         mem_mb=8000,
         runtime=240,
-    conda:
-        ENVIRONMENT
+    params:
+        config={
+            **{
+                k: config["clam"][k]
+                for k in (
+                    "window_hu",
+                    "background",
+                    "filters",
+                    "strides",
+                    "latent",
+                    "slope",
+                    "batch",
+                )
+            },
+            "pretrain": config["clam"]["pretrain"],
+            **{k: config[k] for k in ("seed", "device", "torch_threads")},
+        },
+        results=results_folder,
+        code=stamp("lungtypes.methods.clam", script="pretrain_clam.py"),
     script:
         "../../scripts/pretrain_clam.py"
 
@@ -54,16 +68,16 @@ rule choose_clam_clusters:
         results("logs/choose_clam_clusters.log"),
     benchmark:
         results("benchmarks/choose_clam_clusters.tsv")
-    params:
-        config={"k": config["clam"]["k"], "seed": config["seed"]},
-        results=RESULTS,
-        code=stamp("lungtypes.evaluation.choose_k", script="choose_clam_clusters.py"),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
         runtime=120,
-    conda:
-        ENVIRONMENT
+    params:
+        config={"k": config["clam"]["k"], "seed": config["seed"]},
+        results=results_folder,
+        code=stamp("lungtypes.evaluation.choose_k", script="choose_clam_clusters.py"),
     script:
         "../../scripts/choose_clam_clusters.py"
 
@@ -80,21 +94,21 @@ rule cluster_clam:
         results("logs/cluster_clam.log"),
     benchmark:
         results("benchmarks/cluster_clam.tsv")
+    conda:
+        ENVIRONMENT
+    threads: config["torch_threads"]
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=240,
     params:
         config={
             "cluster": config["clam"]["cluster"],
             "batch": config["clam"]["batch"],
             **{k: config[k] for k in ("seed", "device", "torch_threads")},
         },
-        results=RESULTS,
+        results=results_folder,
         code=stamp("lungtypes.methods.clam", script="cluster_clam.py"),
-    threads: config["torch_threads"]
-    resources:
-        gpu=1,
-        mem_mb=8000,
-        runtime=240,
-    conda:
-        ENVIRONMENT
     script:
         "../../scripts/cluster_clam.py"
 
@@ -115,16 +129,23 @@ rule map_clam:
         results("logs/map_clam.log"),
     benchmark:
         results("benchmarks/map_clam.tsv")
-    params:
-        config={"map": config["clam"]["map"], **{k: config[k] for k in ("device", "torch_threads")}},
-        results=RESULTS,
-        code=stamp("lungtypes.maps.channel_masking", "lungtypes.maps.group_maps", script="map_clam.py"),
+    conda:
+        ENVIRONMENT
     threads: config["torch_threads"]
     resources:
         gpu=1,
         mem_mb=8000,
         runtime=240,
-    conda:
-        ENVIRONMENT
+    params:
+        config={
+            "map": config["clam"]["map"],
+            **{k: config[k] for k in ("device", "torch_threads")},
+        },
+        results=results_folder,
+        code=stamp(
+            "lungtypes.maps.channel_masking",
+            "lungtypes.maps.group_maps",
+            script="map_clam.py",
+        ),
     script:
         "../../scripts/map_clam.py"

@@ -5,7 +5,8 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-SCRIPTS = Path(workflow.current_basedir).parent.parent / "scripts"
+ROOT = Path(workflow.current_basedir).parent.parent
+SCRIPTS = ROOT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from lungtypes.cohort.config import check_config
@@ -14,8 +15,18 @@ from lungtypes.cohort.sheet import read_sheet
 from lungtypes.errors import InputError
 from lungtypes.provenance import stamp, write_run_manifest
 
-SCHEMAS = SCRIPTS.parent / "workflow" / "schemas"
+SCHEMAS = ROOT / "workflow" / "schemas"
 ENVIRONMENT = "../../envs/environment.yaml"
+
+
+# the defaults of this repository, then the study's own file where `snakemake -d study` runs elsewhere
+configfile: str(ROOT / "config" / "config.yaml")
+
+
+if Path("config/config.yaml").exists():
+
+    configfile: "config/config.yaml"
+
 
 try:
     check_config(config, yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text()))
@@ -56,6 +67,11 @@ def results(path):
     return f"{RESULTS}/{path}"
 
 
+def results_folder(wildcards):
+    """The results folder as a param, for the records of provenance."""
+    return RESULTS
+
+
 def settings(*sections, **more):
     """One dict of plain values for ``params: config=``: whole sections of the config and single values."""
     chosen = {name: config[name] for name in sections}
@@ -69,8 +85,25 @@ def sheet_value(column, subject):
     return str(SHEET.loc[SHEET.subject == subject, column].iloc[0])
 
 
+def count_rows(path):
+    """Rows below the header; no such file counts as none."""
+    path = Path(path)
+    return max(len(path.read_text().splitlines()) - 1, 0) if path.is_file() else 0
+
+
+def previous_mean(wildcards):
+    """The template of the iteration before."""
+    return TEMPLATE_MEAN.format(iteration=int(wildcards.iteration) - 1)
+
+
 def write_manifest(state):
-    write_run_manifest(RESULTS, state=state, config=dict(config), sheet=config["subjects"], command=sys.argv)
+    write_run_manifest(
+        RESULTS,
+        state=state,
+        config=dict(config),
+        sheet=config["subjects"],
+        command=sys.argv,
+    )
 
 
 def explain_failure():
@@ -79,3 +112,12 @@ def explain_failure():
         f"{RESULTS}/logs/. Mend the cause and run the same command again: finished work is kept.",
         file=sys.stderr,
     )
+
+
+onsuccess:
+    write_manifest("complete")
+
+
+onerror:
+    write_manifest("failed")
+    explain_failure()

@@ -14,15 +14,15 @@ rule evaluate_clusters:
         results("logs/evaluate_clusters/{method}.log"),
     benchmark:
         results("benchmarks/evaluate_clusters/{method}.tsv")
-    params:
-        config=settings("evaluate", seed=config["seed"]),
-        results=RESULTS,
-        code=stamp("lungtypes.evaluation.evaluate", script="evaluate_clusters.py"),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        ENVIRONMENT
+    params:
+        config=settings("evaluate", seed=config["seed"]),
+        results=results_folder,
+        code=stamp("lungtypes.evaluation.evaluate", script="evaluate_clusters.py"),
     script:
         "../../scripts/evaluate_clusters.py"

@@ -12,18 +12,20 @@ rule ingest_scan:
         results("logs/ingest_scan/{subject}.log"),
     benchmark:
         results("benchmarks/ingest_scan/{subject}.tsv")
-    params:
-        config=lambda wildcards: settings(
-            "ingest", strict=config["strict"], series=sheet_value("series", wildcards.subject)
-        ),
-        results=RESULTS,
-        code=stamp("lungtypes.imaging.ingest", script="ingest_scan.py"),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
         runtime=20,
-    conda:
-        ENVIRONMENT
+    params:
+        config=lambda wildcards: settings(
+            "ingest",
+            strict=config["strict"],
+            series=sheet_value("series", wildcards.subject),
+        ),
+        results=results_folder,
+        code=stamp("lungtypes.imaging.ingest", script="ingest_scan.py"),
     script:
         "../../scripts/ingest_scan.py"
 
@@ -37,15 +39,15 @@ rule collect_series:
         results("logs/collect_series.log"),
     benchmark:
         results("benchmarks/collect_series.tsv")
-    params:
-        config={"subjects": SUBJECTS},
-        results=RESULTS,
-        code=stamp("lungtypes.cohort.collect", script="collect_series.py"),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        ENVIRONMENT
+    params:
+        config={"subjects": SUBJECTS},
+        results=results_folder,
+        code=stamp("lungtypes.cohort.collect", script="collect_series.py"),
     script:
         "../../scripts/collect_series.py"

@@ -14,16 +14,18 @@ rule segment_lungs:
         results("logs/segment_lungs/{subject}.log"),
     benchmark:
         results("benchmarks/segment_lungs/{subject}.tsv")
-    params:
-        config=settings("lungs", strict=config["strict"], itk_threads=config["itk_threads"]),
-        results=RESULTS,
-        code=stamp("lungtypes.imaging.lungs", script="segment_lungs.py"),
+    conda:
+        ENVIRONMENT
     threads: config["itk_threads"]
     resources:
         mem_mb=4000,
         runtime=20,
-    conda:
-        ENVIRONMENT
+    params:
+        config=settings(
+            "lungs", strict=config["strict"], itk_threads=config["itk_threads"]
+        ),
+        results=results_folder,
+        code=stamp("lungtypes.imaging.lungs", script="segment_lungs.py"),
     script:
         "../../scripts/segment_lungs.py"
 
@@ -38,16 +40,16 @@ rule measure_densitometry:
         results("logs/measure_densitometry/{subject}.log"),
     benchmark:
         results("benchmarks/measure_densitometry/{subject}.tsv")
-    params:
-        config={"strict": config["strict"]},
-        results=RESULTS,
-        code=stamp("lungtypes.imaging.densitometry", script="measure_densitometry.py"),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
         runtime=10,
-    conda:
-        ENVIRONMENT
+    params:
+        config={"strict": config["strict"]},
+        results=results_folder,
+        code=stamp("lungtypes.imaging.densitometry", script="measure_densitometry.py"),
     script:
         "../../scripts/measure_densitometry.py"
 
@@ -61,15 +63,15 @@ rule collect_densitometry:
         results("logs/collect_densitometry.log"),
     benchmark:
         results("benchmarks/collect_densitometry.tsv")
-    params:
-        config={"subjects": SUBJECTS},
-        results=RESULTS,
-        code=stamp("lungtypes.cohort.collect", script="collect_densitometry.py"),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        ENVIRONMENT
+    params:
+        config={"subjects": SUBJECTS},
+        results=results_folder,
+        code=stamp("lungtypes.cohort.collect", script="collect_densitometry.py"),
     script:
         "../../scripts/collect_densitometry.py"

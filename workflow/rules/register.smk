@@ -14,18 +14,21 @@ rule register_scan:
         results("logs/register_scan/{subject}.log"),
     benchmark:
         results("benchmarks/register_scan/{subject}.tsv")
-    params:
-        config=settings(
-            "register", strict=config["strict"], seed=config["seed"], itk_threads=config["itk_threads"]
-        ),
-        results=RESULTS,
-        code=stamp("lungtypes.imaging.registration", script="register_scan.py"),
+    conda:
+        ENVIRONMENT
     threads: config["itk_threads"]
     resources:
         mem_mb=6000,
         runtime=120,
-    conda:
-        ENVIRONMENT
+    params:
+        config=settings(
+            "register",
+            strict=config["strict"],
+            seed=config["seed"],
+            itk_threads=config["itk_threads"],
+        ),
+        results=results_folder,
+        code=stamp("lungtypes.imaging.registration", script="register_scan.py"),
     script:
         "../../scripts/register_scan.py"
 
@@ -39,15 +42,18 @@ rule collect_attrition:
         results("logs/collect_attrition.log"),
     benchmark:
         results("benchmarks/collect_attrition.tsv")
-    params:
-        config={"subjects": SUBJECTS, "max_failed_fraction": config["max_failed_fraction"]},
-        results=RESULTS,
-        code=stamp("lungtypes.cohort.attrition", script="collect_attrition.py"),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        ENVIRONMENT
+    params:
+        config={
+            "subjects": SUBJECTS,
+            "max_failed_fraction": config["max_failed_fraction"],
+        },
+        results=results_folder,
+        code=stamp("lungtypes.cohort.attrition", script="collect_attrition.py"),
     script:
         "../../scripts/collect_attrition.py"

@@ -14,23 +14,30 @@ rule write_report:
         array=COHORT_ARRAY,
         clam=list(CLAM.values()),
         evaluation=expand(EVALUATION, method=METHODS),
-        association=[expand(path, method=METHODS) for path in ASSOCIATION.values()] if HAS_OUTCOMES else [],
+        association=(
+            [expand(path, method=METHODS) for path in ASSOCIATION.values()]
+            if HAS_OUTCOMES
+            else []
+        ),
     output:
         page=REPORT,
     log:
         results("logs/write_report.log"),
     benchmark:
         results("benchmarks/write_report.tsv")
-    params:
-        config={"run": {k: v for k, v in config.items() if k != "phantom"}, "has_outcomes": HAS_OUTCOMES},
-        results=RESULTS,
-        code=stamp("lungtypes.report.page", script="write_report.py"),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
-    conda:
-        ENVIRONMENT
+    params:
+        config={
+            "run": {k: v for k, v in config.items() if k != "phantom"},
+            "has_outcomes": HAS_OUTCOMES,
+        },
+        results=results_folder,
+        code=stamp("lungtypes.report.page", script="write_report.py"),
     script:
         "../../scripts/write_report.py"
 

@@ -12,15 +12,17 @@ rule resample_scan:
         results("logs/resample_scan/{subject}.log"),
     benchmark:
         results("benchmarks/resample_scan/{subject}.tsv")
-    params:
-        config=settings("resample", strict=config["strict"], itk_threads=config["itk_threads"]),
-        results=RESULTS,
-        code=stamp("lungtypes.imaging.resample", script="resample_scan.py"),
+    conda:
+        ENVIRONMENT
     threads: config["itk_threads"]
     resources:
         mem_mb=4000,
         runtime=10,
-    conda:
-        ENVIRONMENT
+    params:
+        config=settings(
+            "resample", strict=config["strict"], itk_threads=config["itk_threads"]
+        ),
+        results=results_folder,
+        code=stamp("lungtypes.imaging.resample", script="resample_scan.py"),
     script:
         "../../scripts/resample_scan.py"

@@ -18,10 +18,6 @@ N_SLOTS = sample_size(
 LAST_ITERATION = config["template"]["max_iterations"]
 
 
-def previous_mean(wildcards):
-    return TEMPLATE_MEAN.format(iteration=int(wildcards.iteration) - 1)
-
-
 rule select_template_sample:
     input:
         resampled=expand(RESAMPLED, subject=SUBJECTS),
@@ -31,21 +27,23 @@ rule select_template_sample:
         results("logs/select_template_sample.log"),
     benchmark:
         results("benchmarks/select_template_sample.tsv")
-    params:
-        config={
-            "subjects": SUBJECTS,
-            "strata": [f"{sheet_value('sex', s)}/{sheet_value('site', s)}" for s in SUBJECTS],
-            "size": N_SLOTS,
-            "seed": config["seed"],
-        },
-        results=RESULTS,
-        code=stamp("lungtypes.cohort.sampling", script="select_template_sample.py"),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        ENVIRONMENT
+    params:
+        config={
+            "subjects": SUBJECTS,
+            "strata": [
+                f"{sheet_value('sex', s)}/{sheet_value('site', s)}" for s in SUBJECTS
+            ],
+            "size": N_SLOTS,
+            "seed": config["seed"],
+        },
+        results=results_folder,
+        code=stamp("lungtypes.cohort.sampling", script="select_template_sample.py"),
     script:
         "../../scripts/select_template_sample.py"
 
@@ -59,16 +57,16 @@ rule start_template:
         results("logs/start_template.log"),
     benchmark:
         results("benchmarks/start_template.tsv")
-    params:
-        config={"padding_mm": config["template"]["padding_mm"]},
-        results=RESULTS,
-        code=stamp("lungtypes.imaging.template", script="start_template.py"),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
         runtime=10,
-    conda:
-        ENVIRONMENT
+    params:
+        config={"padding_mm": config["template"]["padding_mm"]},
+        results=results_folder,
+        code=stamp("lungtypes.imaging.template", script="start_template.py"),
     script:
         "../../scripts/start_template.py"
 
@@ -83,20 +81,23 @@ rule register_template_slot:
         results("logs/register_template_slot/iter{iteration}_slot{slot}.log"),
     benchmark:
         results("benchmarks/register_template_slot/iter{iteration}_slot{slot}.tsv")
-    params:
-        config=settings(
-            seed=config["seed"],
-            itk_threads=config["itk_threads"],
-            **{k: config["template"][k] for k in ("representation", "iterations", "mask_sigma_mm")},
-        ),
-        results=RESULTS,
-        code=stamp("lungtypes.imaging.registration", script="register_template_slot.py"),
+    conda:
+        ENVIRONMENT
     threads: config["itk_threads"]
     resources:
         mem_mb=6000,
         runtime=120,
-    conda:
-        ENVIRONMENT
+    params:
+        config=settings(
+            seed=config["seed"],
+            itk_threads=config["itk_threads"],
+            **{
+                k: config["template"][k]
+                for k in ("representation", "iterations", "mask_sigma_mm")
+            },
+        ),
+        results=results_folder,
+        code=stamp("lungtypes.imaging.registration", script="register_template_slot.py"),
     script:
         "../../scripts/register_template_slot.py"
 
@@ -104,26 +105,34 @@ rule register_template_slot:
 rule update_template:
     input:
         mean=previous_mean,
-        slots=lambda wildcards: expand(TEMPLATE_SLOT, iteration=wildcards.iteration, slot=range(N_SLOTS)),
+        slots=lambda wildcards: expand(
+            TEMPLATE_SLOT, iteration=wildcards.iteration, slot=range(N_SLOTS)
+        ),
     output:
         folder=directory(TEMPLATE_MEAN),
     log:
         results("logs/update_template/iter{iteration}.log"),
     benchmark:
         results("benchmarks/update_template/iter{iteration}.tsv")
-    params:
-        config={
-            k: config["template"][k]
-            for k in ("step", "applications", "min_dice", "max_update_mm", "max_volume_percent")
-        },
-        results=RESULTS,
-        code=stamp("lungtypes.imaging.template", script="update_template.py"),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=8000,
         runtime=60,
-    conda:
-        ENVIRONMENT
+    params:
+        config={
+            k: config["template"][k]
+            for k in (
+                "step",
+                "applications",
+                "min_dice",
+                "max_update_mm",
+                "max_volume_percent",
+            )
+        },
+        results=results_folder,
+        code=stamp("lungtypes.imaging.template", script="update_template.py"),
     script:
         "../../scripts/update_template.py"
 
@@ -137,16 +146,16 @@ rule finish_template:
         results("logs/finish_template.log"),
     benchmark:
         results("benchmarks/finish_template.tsv")
-    params:
-        config={"max_iterations": LAST_ITERATION},
-        results=RESULTS,
-        code=stamp("lungtypes.imaging.geometry", script="finish_template.py"),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
-    conda:
-        ENVIRONMENT
+    params:
+        config={"max_iterations": LAST_ITERATION},
+        results=results_folder,
+        code=stamp("lungtypes.imaging.geometry", script="finish_template.py"),
     script:
         "../../scripts/finish_template.py"
 

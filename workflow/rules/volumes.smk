@@ -14,15 +14,17 @@ rule build_cohort_array:
         results("logs/build_cohort_array.log"),
     benchmark:
         results("benchmarks/build_cohort_array.tsv")
-    params:
-        config=settings("volumes", splits={s: sheet_value("split", s) or "train" for s in SUBJECTS}),
-        results=RESULTS,
-        code=stamp("lungtypes.imaging.volumes", script="build_cohort_array.py"),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        ENVIRONMENT
+    params:
+        config=settings(
+            "volumes", splits={s: sheet_value("split", s) or "train" for s in SUBJECTS}
+        ),
+        results=results_folder,
+        code=stamp("lungtypes.imaging.volumes", script="build_cohort_array.py"),
     script:
         "../../scripts/build_cohort_array.py"

@@ -192,16 +192,22 @@ def outcomes(results: Results, method: str) -> list[Finding]:
     fitted = None if table is None else table[(table["status"] == "ok") & table["q_value"].notna()]
     if fitted is None or fitted.empty:
         return [Finding("amber", f"{name}: no outcome could be fitted.")]
+    found = []
+    comparison = results.table(f"association/{method}/comparison.tsv")
+    if comparison is not None and len(comparison) and not (comparison["status"] == "ok").any():
+        text = f"{name}: the comparison with {comparison['comparator'].iloc[0]} could not be fitted for any outcome."
+        found.append(Finding("amber", text))
     best = fitted.sort_values(["q_value", "partial_r2"], ascending=[True, False]).iloc[0]
     passed = int((fitted["q_value"] < ALPHA).sum())
     head = f"{name}: {passed} of {len(fitted)} fitted outcomes differ between clusters at q < {ALPHA}"
     q = format_p(best["q_value"])
     return [
+        *found,
         Finding(
             "finding",
             f"{head}. Strongest: {best['label'] or best['outcome']} (partial R\u00b2 {number(best['partial_r2'])}, "
             f"q {q if q.startswith('<') else '= ' + q}, n = {number(best['n'], 0)}).",
-        )
+        ),
     ]
 
 

@@ -226,13 +226,22 @@ def association_section(results: Results, method: str, *, has_outcomes: bool) ->
     blocks += _fragment(results, f"{folder}/outcomes.html", "Outcomes: what the clusters add to the covariates")
     blocks += _means_picture(results.table(f"{folder}/adjusted_means.tsv"), method)
     blocks += _fragment(results, f"{folder}/adjusted_means.html", "Adjusted means by cluster")
-    blocks += _fragment(results, f"{folder}/comparison.html", "Clusters beside the existing classification")
+    blocks += _comparison(results, folder)
     return Section(anchor, title, short, tuple(blocks) or (Paragraph("No association tables were found."),))
 
 
 def _fragment(results: Results, name: str, caption: str) -> list[Block]:
     html = results.text(name)
     return [Heading(caption), Fragment(html, caption)] if html else []
+
+
+def _comparison(results: Results, folder: str) -> list[Block]:
+    caption, table = "Clusters beside the existing classification", results.table(f"{folder}/comparison.tsv")
+    if table is None or table.empty or (table["status"] == "ok").any():
+        return _fragment(results, f"{folder}/comparison.html", caption)
+    reasons = "; ".join(f"{status}: {n}" for status, n in table["status"].value_counts(sort=False).items())
+    text = f"None of {len(table)} outcomes could be compared ({reasons})."
+    return [Heading(caption), Paragraph(text, "warning")]
 
 
 def _gain_picture(table: pd.DataFrame | None, method: str) -> list[Block]:

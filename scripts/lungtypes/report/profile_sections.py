@@ -137,9 +137,8 @@ def _panel_blocks(
     shown = f"{what} minus the population's" if less else what
     alt = f"{shown[0].upper()}{shown[1:]} on three axial slices and one coronal slice. Mean inside the lungs on these "
     alt += f"slices: {words}. R and L mark the patient's right (left of the image) and left."
-    limits = (
-        f"{number(scale.low, 0 if 'HU' in scale.label else 1)} to {number(scale.high, 0 if 'HU' in scale.label else 1)}"
-    )
+    digits, unit = (0, " HU") if "HU" in scale.label else (1, "")
+    limits = f"{number(scale.low, digits)} to {number(scale.high, digits)}{unit}"
     caption = f"{shown[0].upper()}{shown[1:]}, template space, same slices and same scale ({limits}) in every row."
     if less:
         caption += " White: as in the population. A difference has no test here: small groups differ by chance."

@@ -1,0 +1,191 @@
+"""A small results folder as the stages leave it: 12 voxels along each axis, two scanners, hostile texts."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lungtypes.association.table_html import adjusted_means_html, outcomes_html, table_one_html
+from lungtypes.imaging.geometry import Volume, write_volume
+from lungtypes.report.findings import find
+from lungtypes.report.page import write_page
+from lungtypes.report.results import Results
+
+CANARY = "<script>alert(1)</script>"
+CONFIG = {
+    "seed": 1,
+    "subjects": "/home/someone/patients/subjects.tsv",
+    "template": {"max_iterations": 4, "min_dice": 0.98, "max_update_mm": 1.0, "max_volume_percent": 1.0},
+    "register": {"min_dice": 0.9, "max_folded_fraction": 0.001},
+    "volumes": {"size": 44, "spacing_mm": 6.0},
+    "clam": {"strides": [2, 2, 1], "k": {"n_clusters": "auto"}},
+}
+SIZE = 12
+
+
+@dataclass(frozen=True)
+class Run:
+    """A results folder and where its page goes."""
+
+    results: Path
+    page: Path
+
+    def write(self, *, has_outcomes: bool = True) -> str:
+        """Write the page and return its text."""
+        write_page(self.page, results=self.results, run_config=CONFIG, has_outcomes=has_outcomes)
+        return self.page.read_text()
+
+    def findings(self, level: str) -> list[str]:
+        """The sentences of one level, without drawing the page."""
+        return [f.text for f in find(Results(self.results), has_outcomes=True) if f.level == level]
+
+    def edit(self, name: str, change) -> None:
+        """Replace a table by ``change(table)``."""
+        path = self.results / name
+        save(path, change(pd.read_csv(path, sep="\t", dtype={"subject": str}, keep_default_na=False)))
+
+
+def save(path: Path, table: pd.DataFrame) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, sep="\t", index=False)
+
+
+def volume(array) -> Volume:
+    return Volume(array, (10.0, 10.0, 10.0), (0.0, 0.0, 0.0), np.eye(3))
+
+
+def two_lungs():
+    lungs = np.zeros((SIZE,) * 3, np.uint8)
+    lungs[2:10, 2:10, 1:5] = 1  # patient's right is low x
+    lungs[2:10, 2:10, 7:11] = 2
+    return lungs
+
+
+def build(folder: Path, clusters: list[int], k: int) -> Run:
+    """A run of len(clusters) analysed scans and one excluded, K = k; clusters without a member stay empty."""
+    rng = np.random.default_rng(0)
+    results = folder / "results"
+    subjects = [chr(ord("a") + i) for i in range(len(clusters))]  # single letters are ids, too
+    n = len(subjects)
+    _cohort(results, subjects, rng)
+    clam = results / "clam"
+    q = np.full((n, k), 0.1 / k)
+    q[np.arange(n), np.array(clusters) - 1] = 0.9
+    assignment = pd.DataFrame({"subject": subjects, "cluster": clusters})
+    save(clam / "assignment.tsv", assignment.assign(**{f"q_{j + 1}": q[:, j] for j in range(k)}, margin=0.8))
+    z = rng.normal(size=(2 * n, 5))
+    phases = ["before"] * n + ["after"] * n
+    table = pd.DataFrame(z, columns=[f"z_{i + 1}" for i in range(5)])
+    save(clam / "embedding.tsv", pd.concat([pd.DataFrame({"subject": subjects * 2, "phase": phases}), table], axis=1))
+    history = [{"phase": "pretrain", "epoch": e, "reconstruction": 1 / e} for e in (1, 2)]
+    history += [
+        {"phase": "cluster", "epoch": e, "reconstruction": 0.1, "clustering": 0.2, "total": 0.3, "labels_changed": 0.0}
+        | {"mean_max_q": 0.9}
+        for e in (1, 2)
+    ]
+    save(clam / "history.tsv", pd.DataFrame(history))
+    (clam / "model.json").write_text(json.dumps({"events": [], "seed": 1, "train_subjects": n, "k": k}))
+    null_p = 0.01 if k > 1 else 0.6
+    choice = {"k": k, "null_p": null_p, "reason": f"K = {k}: {CANARY}", "rule": "silhouette"}
+    (clam / "k_selection.json").write_text(json.dumps(choice))
+    rows = [{"k": 1, "criterion": "null_p", "value": null_p, "note": "test of one Gaussian"}]
+    rows += [{"k": i, "criterion": "gap", "value": i / 9, "standard_error": 0.1, "note": ""} for i in range(1, 5)]
+    save(clam / "k_selection.tsv", pd.DataFrame(rows).assign(chosen=False))
+    summary = assignment.assign(active_ml=100.0, active_mean_hu=-700.0, share_right=0.6, share_left=0.4)
+    summary = summary.assign(share_upper=0.5, share_middle=0.3, share_lower=0.2, uniform_correlation=0.5, degenerate=0)
+    save(clam / "map_summary.tsv", summary)
+    for name in [f"cluster{c}" for c in sorted(set(clusters))] + ["population"]:
+        shape = (SIZE,) * 3
+        write_volume(volume(rng.normal(-800, 50, shape).astype(np.float32)), clam / f"group_maps/ct_mean_{name}.nii.gz")
+        middle = "population_balanced" if name == "population" else name
+        write_volume(volume(rng.random(shape).astype(np.float32)), clam / f"group_maps/clam_{middle}_mean.nii.gz")
+    _evaluation(results, clusters, k)
+    _association(results, sorted(set(clusters)), n)
+    return Run(results, results / "report" / "index.html")
+
+
+def _cohort(results: Path, subjects: list[str], rng) -> None:
+    n = len(subjects)
+    attrition = pd.DataFrame(
+        {"subject": subjects, "stage": "register", "status": "analysed", "code": "", "message": ""}
+    )
+    message = f"/data/John Smith/scan.nii.gz: {CANARY} not readable"
+    attrition.loc[n] = ["NA", "lungs", "excluded", "SEG-NONE", message]
+    save(results / "cohort/attrition.tsv", attrition)
+    series = pd.DataFrame(
+        {"subject": subjects, "series": 2, "manufacturer": "A&B", "model": "$x^{2$", "kernel": "B50f"}
+    )
+    series = series.assign(kernel_class="sharp", thickness_mm=5.0, verdict="chosen", code="", reason="")
+    series.loc[: n // 2, "model"] = CANARY
+    save(results / "ingest/series.tsv", series)
+    save(
+        results / "densitometry.tsv",
+        pd.DataFrame({"subject": subjects, "region": "lungs", "volume_ml": 5000.0, "mean_hu": -800.0}),
+    )
+    lungs = two_lungs()
+    for subject in subjects:
+        folder = results / "registered" / subject
+        write_volume(volume(rng.normal(-800, 100, lungs.shape).astype(np.int16)), folder / "ct.nii.gz")
+        values = {"dice_right": 0.98, "dice_left": 0.97, "folded_fraction": 0.0, "hu_correlation": float(rng.random())}
+        (folder / "registration.json").write_text(json.dumps(values))
+    write_volume(volume(np.where(lungs > 0, -800, 0).astype(np.int16)), results / "template/template.nii.gz")
+    write_volume(volume(lungs), results / "template/mask.nii.gz")
+    convergence = {"iteration": [0, 1], "dice": [np.nan, 0.99], "mean_update_mm": [np.nan, 0.5]}
+    convergence |= {"volume_change_percent": [np.nan, -0.2], "lungs_ml": 5000.0, "converged": [False, True]}
+    save(results / "template/convergence.tsv", pd.DataFrame(convergence))
+
+
+def _evaluation(results: Path, clusters: list[int], k: int) -> None:
+    n, blank = len(clusters), {"space": "", "cluster": "", "ci_low": np.nan, "ci_high": np.nan, "note": ""}
+    rows = [
+        blank | {"metric": "accuracy", "value": 0.75, "ci_low": 0.6, "ci_high": 0.9, "note": f"against {CANARY}; x"},
+        blank | {"metric": "accuracy_permuted_mean", "value": 0.4},
+        blank | {"metric": "accuracy_permuted_p95", "value": 0.5},
+        blank | {"metric": "silhouette", "space": "before", "value": np.nan, "note": "one cluster"},
+    ]
+    rows += [blank | {"metric": "jaccard", "cluster": c, "value": 0.9} for c in range(1, k + 1)]
+    save(results / "evaluation/clam.tsv", pd.DataFrame(rows).assign(n=n))
+
+
+def _association(results: Path, clusters: list[int], n: int) -> None:
+    folder = results / "association/clam"
+    line = {"label": "FEV1 $ <b>", "unit": "L", "outcome": "fev1", "family": "lung"}
+    outcomes = line | {"transform": "none", "n": n, "n_missing": 0, "status": "ok", "partial_r2": 0.3}
+    outcomes |= {"adj_r2_base": 0.1, "adj_r2_cluster": 0.3, "adj_r2_gain": 0.2, "gain_ci_low": 0.1, "gain_ci_high": 0.3}
+    outcomes |= {"p_hc3": 0.001, "q_value": 0.002}
+    means = [line | {"cluster": c, "n": 3, "mean": 2.0, "ci_low": 1.5, "ci_high": 2.5, "note": ""} for c in clusters]
+    first = {"variable": "race", "label": "Race", "level": CANARY, "group": "overall", "n": n, "n_missing": 0}
+    first |= {"mean": np.nan, "sd": np.nan, "count": 2, "percent": 20.0, "smd": 0.1, "test": "chi", "p_value": 0.5}
+    for name, table, html in (
+        ("outcomes", pd.DataFrame([outcomes]), outcomes_html),
+        ("adjusted_means", pd.DataFrame(means), adjusted_means_html),
+        ("table_one", pd.DataFrame([first]), table_one_html),
+    ):
+        save(folder / f"{name}.tsv", table)
+        (folder / f"{name}.html").write_text(html(table))
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    """A run of its own, to be changed by the test."""
+    return build(tmp_path, [1] * 5 + [2] * 5, k=2)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory) -> tuple[Run, str]:
+    """A run that no test changes, and its page."""
+    run = build(tmp_path_factory.mktemp("shared"), [1] * 5 + [2] * 5, k=2)
+    return run, run.write()
+
+
+@pytest.fixture
+def build_run(tmp_path):
+    """Other clusters: ``build_run(clusters, k)``."""
+
+    def make(clusters, k):
+        return build(tmp_path, clusters, k)
+
+    return make
