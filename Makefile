@@ -13,8 +13,8 @@ test: .venv/installed-dev
 	$(BIN)/python -m pytest tests -q
 
 lint: .venv/installed-dev
-	$(BIN)/ruff check scripts tests
-	$(BIN)/ruff format --check scripts tests
+	$(BIN)/ruff check scripts tests benchmarks
+	$(BIN)/ruff format --check scripts tests benchmarks
 	$(BIN)/snakefmt --check Snakefile workflow
 
 # Renews envs/requirements*.txt from the .in files, in a fresh environment.

@@ -15,7 +15,7 @@ cohort = read_cohort_array(snakemake.input.array, snakemake.input.description)
 explained = explain_assignments(
     load_autoencoder(Path(snakemake.input.model).parent),
     cohort.array,
-    chunk_channels=config["map"]["chunk_channels"],
+    **config["map"],
     device=choose_device(config["device"]),
 )
 regions = cohort.regions(snakemake.input.mask)

@@ -34,7 +34,7 @@ lungtypes demo
   Accuracy   {100 * float(accuracy.value):.0f} % of {accuracy.n} scans in their planted group \
 (95 % interval {100 * float(accuracy.ci_low):.0f}-{100 * float(accuracy.ci_high):.0f} %; \
 by chance at most {100 * float(chance.value):.0f} %)
-  Outcome    {best.label}: partial R2 {best.partial_r2:.2f} for the cluster beyond the covariates, q = {best.q_value:.2g}
+  Outcome    {best.label}: partial R2 {best.partial_r2:.2f} of the cluster beyond covariates, q = {best.q_value:.2g}
   Report     {results / "report/index.html"}
 """
 )

@@ -32,8 +32,8 @@ RECORDED_PACKAGES = (
 
 
 @functools.cache
-def stamp(*modules: str, script: str | None = None) -> str:
-    """Hash of the syntax trees of ``modules``, of all of lungtypes that they import, and of a script.
+def stamp(*modules: str, script: str | None = None, text: str | None = None) -> str:
+    """Hash of the syntax trees of ``modules``, of all of lungtypes that they import, of a script, and of a text file.
 
     Comments, docstrings and formatting do not count. Snakemake does not see edits in imported
     packages; a rule that carries this stamp among its params reruns exactly when its code changed.
@@ -47,6 +47,8 @@ def stamp(*modules: str, script: str | None = None) -> str:
         seen[f"script:{script}"] = _tree_hash(tree)
         for module in _imports(tree):
             _collect(module, seen)
+    if text:
+        seen[f"text:{text}"] = sha256_of(SCRIPTS / text)
     return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:16]
 
 

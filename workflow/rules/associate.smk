@@ -1,7 +1,8 @@
 # Do the clusters matter to patients? The only stage that reads the clinical table.
 ASSOCIATION = {
-    name: results(f"association/{{method}}/{name}.tsv")
+    f"{name}{suffix}": results(f"association/{{method}}/{name}{ending}")
     for name in ("table_one", "outcomes", "adjusted_means", "comparison")
+    for suffix, ending in (("", ".tsv"), ("_html", ".html"))
 }
 
 

@@ -21,6 +21,7 @@ rule write_report:
         ),
     output:
         page=REPORT,
+        data=directory(results("report/data")),
     log:
         results("logs/write_report.log"),
     benchmark:
@@ -37,7 +38,11 @@ rule write_report:
             "has_outcomes": HAS_OUTCOMES,
         },
         results=results_folder,
-        code=stamp("lungtypes.report.page", script="write_report.py"),
+        code=stamp(
+            "lungtypes.report.page",
+            script="write_report.py",
+            text="lungtypes/report/page.html.j2",
+        ),
     script:
         "../../scripts/write_report.py"
 

@@ -19,6 +19,7 @@ from lungtypes.imaging.resample import resample_labels
 
 RIGHT, LEFT = 1, 2
 WORKING_SPACING_MM = 2.0
+MAX_HOLE_MM2 = 300.0  # a hilar vessel or a nodule; the dome of the diaphragm is larger
 
 
 @dataclass(frozen=True)
@@ -294,7 +295,7 @@ def _closed(halves: NDArray[np.uint8], airway: NDArray, hu: NDArray, work: Volum
         grown = outside <= closing_mm
         inside = ndimage.distance_transform_edt(grown, sampling=work.spacing_mm)
         closing = (inside > closing_mm) | mask
-        closing = np.stack([ndimage.binary_fill_holes(plane) for plane in closing])
+        closing = np.stack([_without_small_holes(plane, work.spacing_mm[1] * work.spacing_mm[2]) for plane in closing])
         crop = (slice(pad, -pad),) * 3
         closed[side] = closing[crop]
     bone_free = ndimage.gaussian_filter(hu, 0.7) < 180  # the chest wall's ribs never belong to a lung
@@ -312,6 +313,16 @@ def _closed(halves: NDArray[np.uint8], airway: NDArray, hu: NDArray, work: Volum
             sizes[0] = 0
             out[np.isin(pieces, np.flatnonzero(sizes >= 0.02 * sizes.max()))] = side
     return out
+
+
+def _without_small_holes(plane: NDArray[np.bool_], pixel_mm2: float) -> NDArray[np.bool_]:
+    """Fill what a slice's lung encloses, except the dome of the diaphragm and other large things."""
+    holes, count = ndimage.label(ndimage.binary_fill_holes(plane) & ~plane)
+    if count == 0:
+        return plane
+    sizes = np.bincount(holes.reshape(-1)) * pixel_mm2
+    sizes[0] = 0
+    return plane | np.isin(holes, np.flatnonzero((sizes > 0) & (sizes <= MAX_HOLE_MM2)))
 
 
 def _gate(

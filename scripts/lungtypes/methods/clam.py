@@ -142,9 +142,8 @@ def cluster(
         events.append(f"q is flat from the start (mean largest q {float(q_start.max(dim=1).values.mean()):.2f})")
     for attempt in range(MAX_RETRIES + 1):
         pretrained.load_state_dict(start)
-        result = _train_clusters(
-            pretrained, images, kmeans.cluster_centers_, gamma, epochs, rate, refresh_epochs, batch, seed, device, flat_start
-        )
+        schedule = (gamma, epochs, rate, refresh_epochs, batch, seed, device)
+        result = _train_clusters(pretrained, images, kmeans.cluster_centers_, *schedule, flat_start)
         if isinstance(result, Clustered):
             return Clustered(result.model, result.centroids, result.q, result.history, rate, tuple(events))
         events.append(f"rate {rate:g}: {result}; pre-trained weights restored")

@@ -35,13 +35,18 @@ def explain_assignments(
     array: NDArray[np.int16],
     *,
     chunk_channels: int,
+    correct_shift: bool,
     device: str,
 ) -> Explained:
-    """Map every scan of (N, Z, Y, X) for the cluster with its largest q, as published (eq. 8-9)."""
+    """Map every scan of (N, Z, Y, X) for the cluster with its largest q, as published (eq. 8-9).
+
+    correct_shift puts maps of networks with stride-1 layers where the activations really lie.
+    """
     model, settings, arrays = fitted
     model.to(device).eval()
     centroids = torch.from_numpy(arrays["centroids"]).to(device)
     intensity = Intensity(**settings["intensity"])
+    offset = model.activation_offset if correct_shift else 0.0
     maps, clusters = [], []
     for scan in array:
         image = torch.from_numpy(intensity.normalise(np.asarray(scan)[None]))[None].to(device)  # (1, 1, Z, Y, X)
@@ -51,7 +56,9 @@ def explain_assignments(
         def score(images: torch.Tensor, k: int = k) -> torch.Tensor:
             return soft_assignment(model.encode(images), centroids)[:, k]
 
-        found = channel_confidence_map(image, activations=model.activations, score=score, chunk_channels=chunk_channels)
+        found = channel_confidence_map(
+            image, activations=model.activations, score=score, chunk_channels=chunk_channels, offset=offset
+        )
         maps.append(found)
         clusters.append(k + 1)
     return Explained(tuple(maps), np.array(clusters), len(centroids))

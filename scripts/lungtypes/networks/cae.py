@@ -55,6 +55,18 @@ class ConvolutionalAutoencoder(nn.Module):
             out = nn.functional.leaky_relu(convolution(out), self.slope)
         return out
 
+    @property
+    def activation_offset(self) -> float:
+        """How far (input voxels, each axis) an activation's true centre lies beyond where upsampling paints it.
+
+        Zero when all strides are 2; each stride-1 layer with its even kernel adds half a voxel of its level
+        (1 voxel for the published 2D network with strides 2, 1, 2).
+        """
+        scale, centre = 1.0, 0.0
+        for stride in self.strides[::-1]:  # index m is centred on stride * m + 0.5 of the layer before
+            scale, centre = scale * stride, centre * stride + 0.5
+        return centre - (scale - 1) / 2
+
     def encode(self, images: Tensor) -> Tensor:
         """Linear embedding z of (N, 1, *size) images: (N, latent)."""
         return self.embedding(self.activations(images).flatten(1))

@@ -196,7 +196,7 @@ def template_section(results: Results, config: Mapping[str, object]) -> Section:
         lungs = results.lungs_on(image)
         cuts = choose_cuts(lungs)
         drawn = results.table("template/sample.tsv")
-        n = "" if drawn is None else f", mean of n = {len(drawn)}"
+        n = "" if drawn is None else f", mean of n = {int(drawn.drawn.astype(int).sum())}"
 
         def draw(figure: Figure) -> None:
             style = {"spacing_mm": image.spacing_mm, "scale": CT_SCALE, "lungs": lungs, "outline": True}

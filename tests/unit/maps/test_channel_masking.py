@@ -6,6 +6,7 @@ import torch
 
 from lungtypes.maps.channel_masking import channel_confidence_map
 from lungtypes.maps.group_maps import average_maps, balanced_population, describe_map, mean_ct
+from lungtypes.networks.cae import ConvolutionalAutoencoder
 
 CHANNELS = torch.rand(1, 6, 4, 4, 4, generator=torch.Generator().manual_seed(1))
 IMAGE = torch.rand(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(2))
@@ -16,7 +17,7 @@ def score(images):
 
 
 def explain(channels=CHANNELS, chunk=4, image=IMAGE):
-    return channel_confidence_map(image, activations=lambda x: channels, score=score, chunk_channels=chunk)
+    return channel_confidence_map(image, activations=lambda x: channels, score=score, chunk_channels=chunk, offset=0.0)
 
 
 def test_weights_are_the_scores_of_the_masked_images():
@@ -63,7 +64,7 @@ def test_weights_that_say_nothing_are_recognised():
 
 def test_works_in_two_dimensions():
     image, channels = IMAGE[..., 0], CHANNELS[..., 0]
-    found = channel_confidence_map(image, activations=lambda x: channels, score=score, chunk_channels=2)
+    found = channel_confidence_map(image, activations=lambda x: channels, score=score, chunk_channels=2, offset=0.0)
     assert found.importance.shape == (16, 16)
 
 
@@ -88,3 +89,26 @@ def test_mean_ct_leaves_the_outside_out():
     hu = np.array([[[[-800]], [[-2000]]], [[[-700]], [[-2000]]]], np.int16)
     mean, count = mean_ct(hu, -2000)
     assert mean[0, 0, 0] == -750 and count[0, 0, 0] == 2 and mean[1, 0, 0] == -1024 and count[1, 0, 0] == 0
+
+
+@pytest.mark.parametrize("strides", [(2, 1, 2), (2, 2, 1), (1, 2, 2), (2, 2, 2)])
+def test_impulse_is_mapped_where_it_is_whatever_the_strides(strides):
+    model = ConvolutionalAutoencoder(size=(64, 64), filters=(1, 1, 1), strides=strides, latent=2, slope=0.1)
+    with torch.no_grad():
+        for convolution in model.convolutions:  # a flat kernel: its answer is centred where it looks
+            convolution.weight.fill_(1.0)
+            convolution.bias.zero_()
+    image = torch.zeros(1, 1, 64, 64)
+    image[0, 0, 30:34, 38:42] = 1.0
+    found = channel_confidence_map(
+        image, activations=model.activations, score=score, chunk_channels=1, offset=model.activation_offset
+    )
+    centre = [float((found.raw.sum(axis=1 - a) * np.arange(64)).sum() / found.raw.sum()) for a in (0, 1)]
+    assert centre == pytest.approx([31.5, 39.5], abs=0.3)
+
+
+def test_published_networks_have_the_known_offsets():
+    offsets = {(2, 1, 2): 1.0, (2, 2, 2): 0.0, (2, 2, 1): 2.0}
+    for strides, expected in offsets.items():
+        model = ConvolutionalAutoencoder(size=(16, 16), filters=(1, 1, 1), strides=strides, latent=2, slope=0.1)
+        assert model.activation_offset == expected
