@@ -60,8 +60,9 @@ def _take(field: NDArray, where: NDArray[np.bool_], share: float) -> NDArray[np.
 
 def _emphysema(hu, lesions, points, lungs, lobes, pleura_mm, hila, severity, field, rng) -> None:
     del pleura_mm, hila
-    upper = np.isin(lobes, (1, 4)) & (points[0] > -15)
-    holes = _take(field, upper, 0.4 + 0.55 * severity) | _take(field, (lungs > 0) & ~upper, 0.12 * severity)
+    upper = np.isin(lobes, (1, 4))
+    apical = field + 0.02 * points[0]  # densest at the apex, thinning out downwards
+    holes = _take(apical, upper, 0.3 + 0.5 * severity) | _take(field, (lungs > 0) & ~upper, 0.12 * severity)
     density = -984 + 6 * rng.standard_normal(hu.shape, dtype=np.float32)
     hu[holes] = np.minimum(hu[holes], density[holes])
     lesions[holes] = LESION_LABELS["emphysema"]

@@ -135,7 +135,7 @@ def _canonical_points(person: Person, shape: tuple, spacing_mm: tuple, origin: t
 
 def _distances(points: Points) -> dict[str, NDArray[np.float32]]:
     z, y, x = points
-    body = np.maximum(ellipsoid((0 * z, y, x), (0, 0, 0), (1e6, 124, 170)), -1e6).astype(np.float32)
+    body = np.maximum(ellipsoid((0 * z, y, x), (0, 0, 0), (1e6, 122, 162)), -1e6).astype(np.float32)
     taper = np.clip((z - 105) / 60, 0, 1)  # shoulders to neck
     body = body + taper * 18
     heart = ellipsoid(points, (-52, -32, 20), (60, 46, 52))
@@ -147,10 +147,10 @@ def _distances(points: Points) -> dict[str, NDArray[np.float32]]:
 
     lungs = {}
     for side, sign, dome in (("right", -1, -76.0), ("left", 1, -92.0)):
-        outer = ellipsoid(points, (-12, -2, sign * 66), (142, 86, 58))
-        lower_bulk = ellipsoid(points, (-70, 6, sign * 70), (80, 84, 60))
+        outer = ellipsoid(points, (-12, -2, sign * 63), (142, 86, 54))
+        lower_bulk = ellipsoid(points, (-70, 6, sign * 65), (80, 84, 55))
         shape = smooth_union(outer, lower_bulk, 25)
-        diaphragm = ellipsoid(points, (dome - 90, -4, sign * 70), (90, 118, 88))
+        diaphragm = ellipsoid(points, (dome - 90, -4, sign * 66), (90, 118, 82))
         shape = np.maximum(shape, -diaphragm)
         shape = np.maximum(shape, -(mediastinum - 4))
         shape = np.maximum(shape, -(np.minimum(spine, aorta) - 4))
@@ -160,7 +160,7 @@ def _distances(points: Points) -> dict[str, NDArray[np.float32]]:
     airway = smooth_union(capsule(points, (260, 4, 0), CARINA, 8.5), capsule(points, CARINA, HILUM_RIGHT, 6.5), 4)
     airway = smooth_union(airway, capsule(points, CARINA, HILUM_LEFT, 5.8), 4).astype(np.float32)
 
-    cage = ellipsoid(points, (-15, 0, 0), (190, 101, 142))
+    cage = ellipsoid(points, (-15, 0, 0), (190, 101, 134))
     slope = z + 0.45 * y
     band = np.abs(((slope / 26.0) % 1.0) - 0.5) * 26.0 - 5.0
     ribs = np.maximum(np.abs(cage) - 3.5, band)
