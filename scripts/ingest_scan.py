@@ -7,12 +7,17 @@ from lungtypes.imaging.geometry import write_volume
 from lungtypes.imaging.ingest import ingest_scan
 from lungtypes.provenance import open_log, record, write_json, write_table
 
-open_log(snakemake.log[0])
+open_log(snakemake.log[0], hide=[snakemake.input.scan])
 subject, config = snakemake.wildcards.subject, snakemake.params.config
 
 
 def work(folder: Path) -> None:
-    scan = ingest_scan(Path(snakemake.input.scan), wanted_series=config["series"] or None, **config["ingest"])
+    scan = ingest_scan(
+        Path(snakemake.input.scan),
+        wanted_series=config["series"] or None,
+        on_series=lambda table: write_table(folder / "series.tsv", table),
+        **config["ingest"],
+    )
     write_volume(scan.volume, folder / "ct.nii.gz")
     write_table(folder / "series.tsv", scan.series)
     protocol = {"scanner": scan.scanner, "kernel": scan.kernel, "thickness_mm": scan.thickness_mm}

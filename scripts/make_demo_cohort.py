@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from lungtypes.phantom.cohort import CohortPlan, write_cohort
+from lungtypes.provenance import stamp
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--config", type=Path, required=True, help="config with the sections subjects and phantom")
@@ -21,10 +22,12 @@ def main() -> None:
     plan = CohortPlan(seed=config.get("seed", 1), **config["phantom"])
     folder = Path(config["subjects"]).parent
     made = folder / "plan.json"
-    if made.exists() and json.loads(made.read_text()) == plan.__dict__:
+    code = stamp("lungtypes.phantom.cohort")
+    if made.exists() and json.loads(made.read_text()) == {**plan.__dict__, "code": code}:
         return
     sys.stdout.write(f"Generating the virtual cohort in {folder}/ ...\n")
     truth = write_cohort(folder, plan, workers=arguments.workers)
+    made.write_text(json.dumps({**plan.__dict__, "code": code}, indent=1, sort_keys=True) + "\n")
     sys.stdout.write(f"{len(truth)} studies written.\n")
 
 

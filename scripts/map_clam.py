@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lungtypes.device import choose_device, make_deterministic
 from lungtypes.imaging.volume_files import read_cohort_array
-from lungtypes.methods.clam_maps import explain_assignments, write_maps
+from lungtypes.methods.clam_maps import explain_assignments, read_clusters, write_maps
 from lungtypes.methods.model_files import load_autoencoder
 from lungtypes.provenance import open_log, record, write_table
 
@@ -15,6 +15,7 @@ cohort = read_cohort_array(snakemake.input.array, snakemake.input.description)
 explained = explain_assignments(
     load_autoencoder(Path(snakemake.input.model).parent),
     cohort.array,
+    read_clusters(snakemake.input.assignment, cohort.subjects),
     **config["map"],
     device=choose_device(config["device"]),
 )

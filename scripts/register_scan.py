@@ -1,6 +1,6 @@
 """Rule register_scan: one scan in template space, with its transforms and quality figures."""
 
-import tempfile
+import shutil
 from pathlib import Path
 
 from lungtypes.cohort.status import run_scan_stage
@@ -21,9 +21,11 @@ set_itk(threads=config["itk_threads"], seed=derive_seed(config["seed"], "registe
 def work(folder: Path) -> None:
     scan = Path(snakemake.input.scan)
     images = [scan / "ct.nii.gz", scan / "lungs.nii.gz", snakemake.input.template, snakemake.input.mask]
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        result = register_to_template(*map(read_volume, images), **options, work_dir=Path(scratch))
-        write_registration(folder, result)
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    result = register_to_template(*map(read_volume, images), **options, work_dir=scratch)
+    write_registration(folder, result)
+    shutil.rmtree(scratch)
     check_registration(result, **limits)
 
 

@@ -17,7 +17,7 @@ register_slot(
     scans=Path(snakemake.params.results) / "resampled",
     sample=read_sample(snakemake.input.sample).subjects,
     slot=int(snakemake.wildcards.slot),
-    **{k: config[k] for k in ("representation", "iterations", "mask_sigma_mm")},
+    **{k: config[k] for k in ("representation", "iterations", "mask_sigma_mm", "min_dice")},
 )
 record(
     snakemake.params.results,

@@ -8,7 +8,7 @@ from lungtypes.imaging.geometry import read_volume, write_volume
 from lungtypes.imaging.lungs import check_given_lungs, segment_lungs
 from lungtypes.provenance import open_log, record, write_json
 
-open_log(snakemake.log[0])
+open_log(snakemake.log[0], hide=[str(snakemake.input.given or "")])
 config = snakemake.params.config
 set_itk(threads=config["itk_threads"], seed=1)
 

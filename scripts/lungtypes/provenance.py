@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -10,9 +11,10 @@ import json
 import logging
 import os
 import platform
+import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 PACKAGE = "lungtypes"
@@ -79,14 +81,42 @@ def _tree_hash(tree: ast.Module) -> str:
         documented = isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef)
         if documented and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
             node.body = body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return hashlib.sha256(repr(_plain(tree)).encode()).hexdigest()
 
 
-def open_log(path: str | Path) -> None:
-    """Send all logging and an uncaught exception's traceback of this process to ``path`` (and stderr)."""
+def _plain(node: object) -> object:
+    """A syntax tree as nested tuples that every supported Python version agrees on (empty fields left out)."""
+    if isinstance(node, ast.AST):
+        fields = [(name, _plain(value)) for name, value in ast.iter_fields(node) if value not in (None, [])]
+        return (type(node).__name__, *fields)
+    if isinstance(node, list):
+        return tuple(_plain(item) for item in node)
+    return repr(node)
+
+
+class _HidingFormatter(logging.Formatter):
+    """Replaces source paths, which often hold names, in messages and tracebacks."""
+
+    hidden: Sequence[str] = ()
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        for path in self.hidden:
+            text = text.replace(path, "<source path>")
+        return text
+
+
+def open_log(path: str | Path, *, hide: Sequence[str] = ()) -> None:
+    """Send all logging and an uncaught exception's traceback of this process to ``path`` (the latter to stderr too).
+
+    hide : source paths that must not stand in a file under the results.
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, mode="w")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
+    formatter = _HidingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
+    formatter.hidden = [text for text in hide if text]
+    handler.setFormatter(formatter)
+    logging.getLogger("pydicom").setLevel(logging.ERROR)  # its warnings name files
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
 
@@ -95,6 +125,18 @@ def open_log(path: str | Path) -> None:
         sys.__excepthook__(kind, error, trace)
 
     sys.excepthook = log_and_show
+
+
+@contextlib.contextmanager
+def whole_folder(target: str | Path) -> Iterator[Path]:
+    """A fresh folder beside ``target`` that takes its place when the block ends well; whole or not at all."""
+    target = Path(target)
+    building = target.with_name(f".part-{target.name}")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    yield building
+    shutil.rmtree(target, ignore_errors=True)
+    building.rename(target)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -165,12 +207,23 @@ def write_run_manifest(results: str, *, state: str, config: Mapping, sheet: str,
         Path(results) / "provenance" / "run.json",
         {
             "state": state,
-            "config": config,
+            "config": _without_paths(config),
             "sheet_sha256": sha256_of(sheet),
-            "command": [Path(command[0]).name, *command[1:]],
+            "command": [Path(command[0]).name, *_without_paths(command[1:])],
             "python": platform.python_version(),
             "platform": platform.platform(),
             "packages": package_versions(),
             "ended_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },
     )
+
+
+def _without_paths(value: object) -> object:
+    """The same with text that looks like an absolute path replaced: it may name a person or a site."""
+    if isinstance(value, Mapping):
+        return {name: _without_paths(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_paths(item) for item in value]
+    if isinstance(value, str) and (value.startswith(("/", "~")) or "=/" in value):
+        return "<path>"
+    return value

@@ -41,6 +41,15 @@ if SHEET.empty:
 
 SUBJECTS = SHEET.subject.tolist()
 PATHS = dict(zip(SHEET.subject, SHEET.path))
+TRAINING = [
+    s
+    for s in SUBJECTS
+    if "split" not in SHEET or SHEET.set_index("subject").split[s] != "test"
+]
+if len(TRAINING) < 3:
+    raise WorkflowError(
+        f"{config['subjects']}: found {len(TRAINING)} scans to learn from, expected at least 3 (rows whose split is not test)."
+    )
 METHODS = ["clam"] if config["clam"]["enabled"] else []
 RESULTS = config["results"].rstrip("/")
 

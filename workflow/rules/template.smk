@@ -10,7 +10,7 @@ TEMPLATE = {
     "convergence": results("template/convergence.tsv"),
 }
 N_SLOTS = sample_size(
-    len(SUBJECTS),
+    len(TRAINING),
     fraction=config["template"]["fraction"],
     minimum=config["template"]["minimum"],
     maximum=config["template"]["maximum"],
@@ -20,7 +20,7 @@ LAST_ITERATION = config["template"]["max_iterations"]
 
 rule select_template_sample:
     input:
-        resampled=expand(RESAMPLED, subject=SUBJECTS),
+        resampled=expand(RESAMPLED, subject=TRAINING),
     output:
         table=SAMPLE,
     log:
@@ -35,9 +35,9 @@ rule select_template_sample:
         runtime=10,
     params:
         config={
-            "subjects": SUBJECTS,
+            "subjects": TRAINING,
             "strata": [
-                f"{sheet_value('sex', s)}/{sheet_value('site', s)}" for s in SUBJECTS
+                f"{sheet_value('sex', s)}/{sheet_value('site', s)}" for s in TRAINING
             ],
             "size": N_SLOTS,
             "seed": config["seed"],
@@ -91,6 +91,7 @@ rule register_template_slot:
         config=settings(
             seed=config["seed"],
             itk_threads=config["itk_threads"],
+            min_dice=config["register"]["min_dice"],
             **{
                 k: config["template"][k]
                 for k in ("representation", "iterations", "mask_sigma_mm")

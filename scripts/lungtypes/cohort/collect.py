@@ -23,6 +23,12 @@ def collect_tables(folders: Mapping[str, str | Path], name: str) -> pd.DataFrame
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["subject"])
 
 
+def failed_scans(folders: Mapping[str, str | Path]) -> str:
+    """``S1 (lungs, SEG-NONE); ...`` for the scans whose folder says failed; empty when none did."""
+    statuses = [read_status(folder) for folder in folders.values()]
+    return "; ".join(f"{s.subject} ({s.stage}, {s.code})" for s in statuses if not s.ok)
+
+
 def lung_volumes(folders: Mapping[str, str | Path]) -> pd.DataFrame:
     """Right and left lung volume (mL) of the scans that passed: columns subject, right_ml, left_ml.
 

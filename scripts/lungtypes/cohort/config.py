@@ -32,6 +32,16 @@ def _contradictions(config: Mapping[str, object]) -> list[str]:
     k = config["clam"]["k"]
     if k["maximum"] < k["minimum"]:
         faults.append(f"clam.k.maximum: found {k['maximum']}, expected at least clam.k.minimum ({k['minimum']}).")
+    if k["n_clusters"] != "auto" and k["n_clusters"] > k["maximum"]:
+        faults.append(f"clam.k.n_clusters: found {k['n_clusters']}, expected at most clam.k.maximum ({k['maximum']}).")
+    for low, high in (("lungs.min_total_ml", "lungs.max_total_ml"), ("lungs.min_side_ratio", "lungs.max_side_ratio")):
+        (section, first), second = low.split("."), high.split(".")[1]
+        if config[section][first] >= config[section][second]:
+            faults.append(f"{low}: found {config[section][first]}, expected less than {high}.")
+    if config["template"]["minimum"] > config["template"]["maximum"]:
+        faults.append("template.minimum: found more than template.maximum.")
+    if config["clam"]["window_hu"][0] >= config["clam"]["window_hu"][1]:
+        faults.append("clam.window_hu: found the larger value first, expected [low, high] in HU.")
     return faults
 
 

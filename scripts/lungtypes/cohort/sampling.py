@@ -46,8 +46,12 @@ def nearest_to_medians(volumes_ml: pd.DataFrame) -> str:
     return str(volumes_ml.subject.iloc[int(order[0])])
 
 
-def sample_table(volumes_ml: pd.DataFrame, strata: Mapping[str, str], *, size: int, seed: int) -> pd.DataFrame:
-    """template/sample.tsv: subject, start (1 for the one that the iteration starts from).
+def sample_table(
+    volumes_ml: pd.DataFrame, strata: Mapping[str, str], checksums: Mapping[str, str], *, size: int, seed: int
+) -> pd.DataFrame:
+    """template/sample.tsv: subject, drawn, start (1 for the one that the iteration starts from), sha256.
+
+    The checksums of the scans make the file change when a scan of the sample does, and so what depends on it.
 
     volumes_ml : columns subject, right_ml, left_ml of the subjects that passed; the start is the one
     nearest to the medians of all of them, whether it was drawn or not.
@@ -58,7 +62,7 @@ def sample_table(volumes_ml: pd.DataFrame, strata: Mapping[str, str], *, size: i
     rows = [{"subject": s, "drawn": 1, "start": int(s == start)} for s in drawn]
     if start not in drawn:
         rows.append({"subject": start, "drawn": 0, "start": 1})
-    return pd.DataFrame(rows)
+    return pd.DataFrame([{**row, "sha256": checksums[row["subject"]]} for row in rows])
 
 
 @dataclass(frozen=True)
@@ -71,5 +75,5 @@ class Sample:
 
 def read_sample(path: str | Path) -> Sample:
     """Read template/sample.tsv."""
-    table = pd.read_csv(path, sep="\t", dtype=str)
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     return Sample(tuple(table.subject[table.drawn == "1"]), str(table.subject[table.start == "1"].iloc[0]))

@@ -11,6 +11,7 @@ import pandas as pd
 from lungtypes.errors import InputError
 
 ID_PATTERN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+RESERVED = {"na", "nan", "null", "none", "n-a"}  # read as missing values by statistics software
 REQUIRED = ("subject", "path")
 OPTIONAL = ("person", "primary", "series", "lungs", "lobes", "site", "sex", "control", "split")
 
@@ -25,16 +26,26 @@ def read_sheet(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: found no such file, expected the sample sheet. See config/README.md.")
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    header = lines[0].split("\t") if lines else []
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: found text that is not UTF-8. Save the sheet as UTF-8 (tab-separated).") from error
+    header = [name.strip() for name in lines[0].rstrip("\t").split("\t")] if lines else []
     if len(header) < 2 and lines and any(mark in lines[0] for mark in ",;"):
         raise InputError(f"{path}, line 1: found commas or semicolons, expected tabs between columns. Save as TSV.")
     faults = _column_faults(path, header)
     if faults:
         raise InputError("\n".join(faults))
-    sheet = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig", comment=None)
-    sheet = sheet[sheet.apply(lambda row: any(str(v).strip() for v in row), axis=1)]
-    sheet = sheet.apply(lambda column: column.str.strip())
+    fields = [[field.strip() for field in line.split("\t")] for line in lines]
+    faults = [
+        f"{path}, line {number}: found {len(row)} fields, expected {len(header)} as in line 1. Look for a stray tab."
+        for number, row in enumerate(fields, start=1)
+        if len(row) > len(header) and any(row[len(header) :])
+    ]
+    if faults:
+        raise InputError("\n".join(faults))
+    rows = {number: row + [""] * len(header) for number, row in enumerate(fields[1:], start=2) if any(row)}
+    sheet = pd.DataFrame([row[: len(header)] for row in rows.values()], columns=header, index=list(rows), dtype=str)
     faults = _row_faults(path, sheet)
     if faults:
         raise InputError("\n".join(faults))
@@ -54,12 +65,14 @@ def _column_faults(path: Path, header: list[str]) -> list[str]:
 def _row_faults(path: Path, sheet: pd.DataFrame) -> list[str]:
     faults, seen = [], {}
     for index, row in sheet.iterrows():
-        line, subject = int(index) + 2, row["subject"]
+        line, subject = int(index), row["subject"]
         if not ID_PATTERN.match(subject):
             faults.append(
                 f"{path}, line {line}, column subject: found {subject!r}, expected 1-64 letters, digits, _ or -, "
                 "starting with a letter or digit."
             )
+        elif subject.casefold() in RESERVED:
+            faults.append(f"{path}, line {line}, column subject: found {subject!r}, which means missing in tables.")
         elif subject.casefold() in seen:
             faults.append(
                 f"{path}, line {line}, column subject: found {subject!r} again (line {seen[subject.casefold()]})."
@@ -67,6 +80,8 @@ def _row_faults(path: Path, sheet: pd.DataFrame) -> list[str]:
         seen.setdefault(subject.casefold(), line)
         for name in ("path", "lungs", "lobes"):
             value = row.get(name, "")
+            if "{" in value or "}" in value:
+                faults.append(f"{path}, line {line}, column {name}: found braces in {value!r}. Rename the folder.")
             if (name == "path" or value) and not (value and Path(value).exists()):
                 faults.append(
                     f"{path}, line {line}, column {name}: found {value!r}, which does not exist. Mend the path."

@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lungtypes.errors import GeometryError, ScanFault
-from lungtypes.provenance import write_json
+from lungtypes.provenance import whole_folder, write_json
 
 logger = logging.getLogger(__name__)
+
+KEPT_ON_FAILURE = ("series.tsv",)  # says why no series could be used
 
 
 @dataclass(frozen=True)
@@ -51,25 +53,25 @@ def run_scan_stage(
     The folder appears whole or not at all. A failed upstream folder passes its status on.
     With ``strict`` a fault is raised instead.
     """
-    output = Path(output)
-    building = output.with_name(f".part-{output.name}")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
     status = next((s for s in map(read_status, upstream) if not s.ok), None)
-    if status is None:
-        try:
-            work(building)
-            status = Status(subject, stage, "ok")
-        except (ScanFault, GeometryError) as fault:
-            if strict:
-                raise
-            code = fault.code if isinstance(fault, ScanFault) else "GEOMETRY"
-            message = fault.message if isinstance(fault, ScanFault) else str(fault)
-            logger.warning("subject %s, stage %s: %s: %s", subject, stage, code, message)
-            shutil.rmtree(building)
-            building.mkdir()
-            status = Status(subject, stage, "failed", code, message)
-    write_json(building / "status.json", asdict(status))
-    shutil.rmtree(output, ignore_errors=True)
-    building.rename(output)
+    with whole_folder(output) as folder:
+        if status is None:
+            status = _attempt(folder, subject, stage, strict, work)
+        write_json(folder / "status.json", asdict(status))
     return status
+
+
+def _attempt(folder: Path, subject: str, stage: str, strict: bool, work: Callable[[Path], None]) -> Status:
+    try:
+        work(folder)
+    except (ScanFault, GeometryError) as fault:
+        if strict:
+            raise
+        code = fault.code if isinstance(fault, ScanFault) else "GEOMETRY"
+        message = fault.message if isinstance(fault, ScanFault) else str(fault)
+        logger.warning("subject %s, stage %s: %s: %s", subject, stage, code, message)
+        for path in folder.iterdir():
+            if path.name not in KEPT_ON_FAILURE:
+                path.unlink() if path.is_file() else shutil.rmtree(path)
+        return Status(subject, stage, "failed", code, message)
+    return Status(subject, stage, "ok")

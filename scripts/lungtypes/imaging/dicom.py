@@ -22,10 +22,10 @@ CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 REJECTED_TYPES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "MPR", "MIP", "MINIP", "PROJECTION", "REFORMATTED", "SCREEN SAVE"}
 GAP_TOLERANCE = 0.05  # of the median gap, the width of what converters tolerate silently
 MAX_HU = 3071
+MAX_TILT_DEGREES = 0.5
 # technical tags only: nothing that identifies a person is ever read
 TAGS = (
     "SOPClassUID",
-    "SOPInstanceUID",
     "SeriesInstanceUID",
     "SeriesNumber",
     "Modality",
@@ -42,7 +42,6 @@ TAGS = (
     "ImagePositionPatient",
     "RescaleSlope",
     "RescaleIntercept",
-    "PixelPaddingValue",
     "ContrastBolusAgent",
     "BitsAllocated",
 )
@@ -85,28 +84,51 @@ def find_series(path: Path, *, min_slices: int, max_thickness_mm: float, min_cov
 
     Raises
     ------
-    ScanFault : DCM-NONE when no DICOM image is found.
+    ScanFault : DCM-NONE when no DICOM image is found, DCM-UNREADABLE when a DICOM file is broken.
     """
     files = sorted(p for p in Path(path).rglob("*") if p.is_file()) if Path(path).is_dir() else [Path(path)]
     groups: dict[str, _Found] = defaultdict(_Found)
-    unreadable = 0
+    broken = 0  # DICOM by their preamble, but cut off before the series is named
     for file in files:
         try:
             header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
-        except (InvalidDicomError, OSError, EOFError, ValueError, AttributeError):
-            unreadable += 1
+        except (InvalidDicomError, OSError, EOFError, ValueError, AttributeError, KeyError, TypeError):
+            broken += _has_preamble(file)
             continue
         if "SeriesInstanceUID" in header:
             groups[str(header.SeriesInstanceUID)].headers.append((file, header))
+        elif file.name.upper() != "DICOMDIR":
+            broken += _has_preamble(file)
     if not groups:
         raise ScanFault(
             "DCM-NONE",
-            f"found no DICOM image among {len(files)} files ({unreadable} unreadable). "
+            f"found no DICOM image among {len(files)} files ({broken} of them broken DICOM). "
             "Check the path column of the sheet.",
         )
+    if broken:  # they may be slices of the lung's ends, which no gap would show
+        raise ScanFault("DCM-UNREADABLE", f"{broken} of {len(files)} files are broken DICOM. Copy the study again.")
     limits = {"min_slices": min_slices, "max_thickness_mm": max_thickness_mm, "min_coverage_mm": min_coverage_mm}
-    series = [_judge(found.headers, **limits) for _, found in sorted(groups.items())]
+    series = [_judged(found.headers, limits) for _, found in sorted(groups.items())]
     return sorted(series, key=lambda s: (s.number.zfill(6), len(s.files)))
+
+
+def _has_preamble(file: Path) -> bool:
+    try:
+        with open(file, "rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return True
+
+
+def _judged(headers: list[tuple[Path, pydicom.Dataset]], limits: dict[str, float]) -> Series:
+    """Like :func:`_judge`; a header that cannot be understood makes the series unusable, not the run."""
+    try:
+        return _judge(headers, **limits)
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        number = str(headers[0][1].get("SeriesNumber", ""))
+        reason = f"a header value cannot be understood ({type(error).__name__}: {error}). Export the series again."
+        files = tuple(file for file, _ in headers)
+        return Series(number, files, "", "", "", None, None, None, 0.0, False, False, "DCM-HEADER", reason)
 
 
 def choose_series(series: list[Series], *, wanted: str | None, preferred_kernel: str) -> Series:
@@ -121,6 +143,9 @@ def choose_series(series: list[Series], *, wanted: str | None, preferred_kernel:
         if not chosen:
             numbers = ", ".join(s.number for s in series)
             raise ScanFault("DCM-SERIES", f"found no series {wanted}; there are {numbers}. Mend the series column.")
+        if sum(s.usable for s in chosen) > 1:
+            raise ScanFault("DCM-AMBIGUOUS", f"{len(chosen)} series have number {wanted}. Keep one study a folder.")
+        chosen.sort(key=lambda s: not s.usable)
         if not chosen[0].usable:
             raise ScanFault(chosen[0].code, f"series {wanted} was asked for: {chosen[0].reason}")
         return chosen[0]
@@ -166,9 +191,13 @@ def read_series(series: Series) -> Volume:
     last = pydicom.dcmread(series.files[-1], stop_before_pixels=True, specific_tags=list(TAGS))
     slices = []
     for number, file in enumerate(series.files, start=1):
-        header = pydicom.dcmread(file, specific_tags=[*TAGS, "PixelData"], defer_size=None)
-        expected = int(header.Rows) * int(header.Columns) * int(header.BitsAllocated) // 8
-        compressed = header.file_meta.TransferSyntaxUID.is_compressed
+        try:
+            header = pydicom.dcmread(file, specific_tags=[*TAGS, "PixelData"])
+            expected = int(header.Rows) * int(header.Columns) * int(header.BitsAllocated) // 8
+            compressed = header.file_meta.TransferSyntaxUID.is_compressed
+        except (InvalidDicomError, OSError, EOFError, ValueError, AttributeError, KeyError, TypeError) as error:
+            text = f"slice {number} of {len(series.files)} cannot be read ({type(error).__name__}). Copy it again."
+            raise ScanFault("DCM-PIXELS", text) from error
         if not compressed and len(header.get("PixelData", b"")) < expected:
             raise ScanFault(
                 "DCM-TRUNCATED",
@@ -206,6 +235,8 @@ def _judge(
         gaps = np.diff(positions)
         gap, coverage = float(np.median(gaps)), float(positions[-1] - positions[0])
         code, reason = _gap_faults(gaps, positions)
+        if not code:
+            code, reason = _tilt_fault([headers[i][1] for i in order])
     thickness = _number(first, "SliceThickness")
     if not code and max(gap, thickness or 0.0) > max_thickness_mm + 0.01:
         code = "DCM-THICK"
@@ -248,7 +279,8 @@ def _hard_faults(headers: list[tuple[Path, pydicom.Dataset]], min_slices: int) -
     for tag, name in (
         ("ImageOrientationPatient", "orientations"),
         ("PixelSpacing", "pixel spacings"),
-        ("Rows", "matrix sizes"),
+        ("Rows", "row counts"),
+        ("Columns", "column counts"),
     ):
         values = {tuple(np.round(np.atleast_1d(np.array(h.get(tag), float)), 4)) for _, h in headers}
         if len(values) > 1:
@@ -265,6 +297,17 @@ def _along_normal(headers: list[tuple[Path, pydicom.Dataset]]) -> tuple[np.ndarr
     along = np.array([np.array(h.ImagePositionPatient, float) @ normal for _, h in headers])
     order = np.argsort(along, kind="stable")
     return order, along[order]
+
+
+def _tilt_fault(headers: list[pydicom.Dataset]) -> tuple[str, str]:
+    """Slices that are shifted against each other cannot be stacked: the stack would be sheared."""
+    row, column = np.array(headers[0].ImageOrientationPatient, float).reshape(2, 3)
+    first, last = (np.array(h.ImagePositionPatient, float) for h in (headers[0], headers[-1]))
+    step = last - first
+    degrees = float(np.degrees(np.arccos(np.clip(np.cross(row, column) @ step / np.linalg.norm(step), -1, 1))))
+    if degrees > MAX_TILT_DEGREES:
+        return "DCM-TILT", f"slices are tilted by {degrees:.1f} degrees (gantry tilt), expected none."
+    return "", ""
 
 
 def _gap_faults(gaps: np.ndarray, positions: np.ndarray) -> tuple[str, str]:

@@ -64,16 +64,18 @@ def to_sitk(volume: Volume) -> sitk.Image:
 def read_volume(path: Path) -> Volume:
     """Read a 3D NIfTI, NRRD or MHA file.
 
-    Raises GeometryError when the file is not a readable 3D image.
+    Raises GeometryError when the file is not a readable 3D image; its text holds no path, since it may
+    end up under the results.
     """
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise GeometryError(f"{path}: not readable as an image ({str(error).splitlines()[-1].strip()}).") from error
+        raise GeometryError("image: found a file that cannot be read, expected a 3D NIfTI, NRRD or MHA.") from error
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:
         image = image[..., 0]
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise GeometryError(f"{path}: found {image.GetDimension()} dimensions, expected one 3D volume of scalars.")
+        found = f"{image.GetDimension()} dimensions and {image.GetNumberOfComponentsPerPixel()} values a voxel"
+        raise GeometryError(f"image: found {found}, expected one 3D volume of single values.")
     return from_sitk(image)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +52,11 @@ def ingest_scan(
     min_slices: int,
     max_thickness_mm: float,
     min_coverage_mm: float,
+    on_series: Callable[[pd.DataFrame], None] = lambda table: None,
 ) -> IngestedScan:
     """Read one scan, whatever its form, and check that its values are Hounsfield units.
+
+    on_series hears of every series found before one is chosen, so that a failed scan has its table too.
 
     Raises
     ------
@@ -60,17 +64,21 @@ def ingest_scan(
     """
     if not Path(path).exists():
         raise ScanFault("IN-MISSING", "found nothing at the path of the sheet. Mend the path column.")
-    if Path(path).is_file() and str(path).endswith(IMAGE_SUFFIXES):
-        return _from_image(Path(path), max_thickness_mm)
-    series = find_series(
-        Path(path), min_slices=min_slices, max_thickness_mm=max_thickness_mm, min_coverage_mm=min_coverage_mm
-    )
+    limits = {
+        "min_slices": min_slices,
+        "max_thickness_mm": max_thickness_mm,
+        "min_coverage_mm": min_coverage_mm,
+    }
+    if Path(path).is_file() and str(path).lower().endswith(IMAGE_SUFFIXES):
+        return _from_image(Path(path), **limits)
+    series = find_series(Path(path), **limits)
+    on_series(series_table(series, None))
     chosen = choose_series(series, wanted=wanted_series, preferred_kernel=preferred_kernel)
     volume = oriented_lps(read_series(chosen))
     check_hounsfield(volume)
     return IngestedScan(
         volume=volume,
-        series=pd.DataFrame([_row(s, s is chosen) for s in series], columns=list(SERIES_COLUMNS)),
+        series=series_table(series, chosen),
         scanner=f"{chosen.manufacturer} {chosen.model}".strip(),
         kernel=chosen.kernel,
         thickness_mm=float(chosen.thickness_mm or chosen.gap_mm or volume.spacing_mm[0]),
@@ -94,11 +102,21 @@ def check_hounsfield(volume: Volume) -> None:
         )
 
 
-def _from_image(path: Path, max_thickness_mm: float) -> IngestedScan:
+def series_table(series: Sequence[Series], chosen: Series | None) -> pd.DataFrame:
+    """Every series seen with its verdict (SERIES_COLUMNS)."""
+    return pd.DataFrame([_row(s, s is chosen) for s in series], columns=list(SERIES_COLUMNS))
+
+
+def _from_image(path: Path, *, min_slices: int, max_thickness_mm: float, min_coverage_mm: float) -> IngestedScan:
     try:
         volume = oriented_lps(read_volume(path))
     except GeometryError as error:
-        raise ScanFault("IMG-UNREADABLE", str(error).replace(str(path), "image")) from error
+        raise ScanFault("IMG-UNREADABLE", str(error)) from error
+    slices, coverage = volume.array.shape[0], volume.array.shape[0] * volume.spacing_mm[0]
+    if slices < min_slices:
+        raise ScanFault("DCM-SLICES", f"{slices} slices, expected at least {min_slices}.")
+    if coverage < min_coverage_mm:
+        raise ScanFault("DCM-SHORT", f"covers {coverage:.0f} mm, expected at least {min_coverage_mm:g} mm of chest.")
     if not np.isfinite(volume.array).all():
         raise ScanFault("IMG-NAN", "found NaN or infinite values, expected HU. Convert the image again.")
     if max(volume.spacing_mm) > max_thickness_mm + 0.01:

@@ -6,7 +6,7 @@ Displacements are composite (affine and warp) and physical, so that the update n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,15 @@ class Template:
     hu: Volume
     lungs: Volume
     probability: Volume
+
+
+@dataclass(frozen=True)
+class WarpedSubject:
+    """One subject on the template's grid: HU, lung labels, and its displacement (see composite_displacement)."""
+
+    hu: Volume
+    lungs: Volume
+    displacement: sitk.Image
 
 
 @dataclass(frozen=True)
@@ -69,9 +78,7 @@ def composite_displacement(affine_file: str, warp_file: str, grid: Volume) -> si
 
 def update_template(
     previous: Template,
-    warped_hu: Sequence[Volume],
-    warped_lungs: Sequence[Volume],
-    displacements: Sequence[sitk.Image],
+    subjects: Iterable[WarpedSubject],
     *,
     step: float,
     applications: int,
@@ -80,15 +87,21 @@ def update_template(
 
     Parameters
     ----------
-    warped_hu, warped_lungs, displacements : one per subject, on the template's grid.
+    subjects : read one after the other, so that memory does not grow with their number.
     step, applications : the mean displacement times -step is applied that often (ANTs: 0.25, 4).
 
     HU are averaged as they are, without normalisation. The rigid part of the mean displacement is
     left out, since it only says where in the scanner the subjects lay.
     """
-    hu = np.mean([v.array.astype(np.float32) for v in warped_hu], axis=0)
-    shares = [np.mean([(v.array == side) for v in warped_lungs], axis=0).astype(np.float32) for side in (1, 2)]
-    field = np.mean([sitk.GetArrayFromImage(d) for d in displacements], axis=0)
+    hu, field, n = np.zeros(previous.hu.array.shape), np.zeros((*previous.hu.array.shape, 3)), 0
+    shares = [np.zeros(previous.hu.array.shape, np.float32) for _ in range(2)]
+    for subject in subjects:
+        hu += subject.hu.array
+        field += sitk.GetArrayViewFromImage(subject.displacement)
+        for side in (1, 2):
+            shares[side - 1] += subject.lungs.array == side
+        n += 1
+    hu, field, shares = hu / n, field / n, [share / n for share in shares]
     inside = shares[0] + shares[1] >= 0.5
     field = _without_rigid(field, previous.hu, inside)
     images = [(hu, float(AIR_HU)), (shares[0], 0.0), (shares[1], 0.0)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,10 +15,17 @@ import SimpleITK as sitk
 from lungtypes.errors import InputError, ScanFault
 from lungtypes.imaging.geometry import read_volume, write_sitk, write_volume
 from lungtypes.imaging.registration import register_to_template
-from lungtypes.imaging.template import Convergence, Template, composite_displacement, update_template
-from lungtypes.provenance import write_json
+from lungtypes.imaging.registration_files import check_registration
+from lungtypes.imaging.template import (
+    Convergence,
+    Template,
+    WarpedSubject,
+    composite_displacement,
+    update_template,
+)
+from lungtypes.provenance import whole_folder, write_json
 
-MAX_FAILED_SHARE = 0.1
+MAX_FAILED_SHARE = 0.1  # of the sample, and at least one
 
 
 def write_iteration(
@@ -50,31 +56,52 @@ def register_slot(
     representation: str,
     iterations: Sequence[int],
     mask_sigma_mm: float,
+    min_dice: float,
 ) -> None:
-    """Register the slot's subject to the previous mean; a slot beyond the sample, or after convergence, is unused."""
-    folder.mkdir(parents=True, exist_ok=True)
-    status = _status(previous)
-    if slot >= len(sample) or status["converged"] or not status["used"]:
-        write_json(folder / "status.json", {"used": False, "ok": True})
-        return
-    template = read_iteration(previous)
-    scan = scans / sample[slot]
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        try:
-            result = register_to_template(
-                read_volume(scan / "ct.nii.gz"),
-                read_volume(scan / "lungs.nii.gz"),
-                template.hu,
-                template.lungs,
-                representation=representation,
-                iterations=tuple(iterations),
-                mask_sigma_mm=mask_sigma_mm,
-                work_dir=Path(scratch),
-            )
-        except ScanFault as fault:
-            write_json(folder / "status.json", {"used": True, "ok": False, "message": str(fault)})
+    """Register the slot's subject to the previous mean; a slot beyond the sample, or after convergence, is unused.
+
+    An overlap below ``min_dice`` counts as failed, so that no scan is averaged that would be excluded later.
+    """
+    with whole_folder(folder) as building:
+        status = _status(previous)
+        if slot >= len(sample) or status["converged"] or not status["used"]:
+            write_json(building / "status.json", {"used": False, "ok": True})
             return
-        displacement = composite_displacement(str(result.affine_file), str(result.warp_file), template.hu)
+        scratch = building / "scratch"
+        scratch.mkdir()
+        _register_slot(
+            building, scratch, previous, scans / sample[slot], representation, iterations, mask_sigma_mm, min_dice
+        )
+        shutil.rmtree(scratch)
+
+
+def _register_slot(
+    folder: Path,
+    scratch: Path,
+    previous: Path,
+    scan: Path,
+    representation: str,
+    iterations: Sequence[int],
+    mask_sigma_mm: float,
+    min_dice: float,
+) -> None:
+    template = read_iteration(previous)
+    try:
+        result = register_to_template(
+            read_volume(scan / "ct.nii.gz"),
+            read_volume(scan / "lungs.nii.gz"),
+            template.hu,
+            template.lungs,
+            representation=representation,
+            iterations=tuple(iterations),
+            mask_sigma_mm=mask_sigma_mm,
+            work_dir=scratch,
+        )
+        check_registration(result, min_dice=min_dice, max_folded_fraction=1.0)
+    except ScanFault as fault:
+        write_json(folder / "status.json", {"used": True, "ok": False, "message": str(fault)})
+        return
+    displacement = composite_displacement(str(result.affine_file), str(result.warp_file), template.hu)
     write_volume(result.ct, folder / "ct.nii.gz")
     write_volume(result.lungs, folder / "lungs.nii.gz")
     write_sitk(displacement, folder / "displacement.nii.gz")
@@ -95,32 +122,33 @@ def update_iteration(
 ) -> None:
     """Average the slots into the next mean; after convergence the folder only says that it is unused.
 
-    Raises InputError (TPL-002) when more than 10 % of the registrations failed.
+    Raises InputError when more than 10 % of the registrations (and more than one) failed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     before = _status(previous)
     if before["converged"] or not before["used"]:
-        write_json(folder / "status.json", {"iteration": iteration, "used": False, "converged": True})
+        with whole_folder(folder) as building:
+            write_json(building / "status.json", {"iteration": iteration, "used": False, "converged": True})
         return
     states = {slot: _status(slot) for slot in slots}
     used = [slot for slot, state in states.items() if state["used"]]
     good = [slot for slot in used if states[slot]["ok"]]
-    if len(good) < max(2, (1 - MAX_FAILED_SHARE) * len(used)):
+    if len(good) < 2 or len(used) - len(good) > max(1, int(MAX_FAILED_SHARE * len(used))):
         raise InputError(
             f"template, iteration {iteration}: {len(used) - len(good)} of {len(used)} registrations failed, expected "
             "at most 10 %. Look at the lung masks of the sample in template/sample.tsv."
         )
     template, convergence = update_template(
-        read_iteration(previous),
-        [read_volume(slot / "ct.nii.gz") for slot in good],
-        [read_volume(slot / "lungs.nii.gz") for slot in good],
-        [sitk.ReadImage(str(slot / "displacement.nii.gz"), sitk.sitkVectorFloat32) for slot in good],
-        step=step,
-        applications=applications,
+        read_iteration(previous), map(_warped_subject, good), step=step, applications=applications
     )
     limits = {"min_dice": min_dice, "max_update_mm": max_update_mm, "max_volume_percent": max_volume_percent}
     converged = convergence.within(**limits)
-    write_iteration(folder, template, iteration=iteration, convergence=convergence, converged=converged)
+    with whole_folder(folder) as building:
+        write_iteration(building, template, iteration=iteration, convergence=convergence, converged=converged)
+
+
+def _warped_subject(slot: Path) -> WarpedSubject:
+    field = sitk.ReadImage(str(slot / "displacement.nii.gz"), sitk.sitkVectorFloat32)
+    return WarpedSubject(read_volume(slot / "ct.nii.gz"), read_volume(slot / "lungs.nii.gz"), field)
 
 
 def copy_last_iteration(means: Sequence[Path], *, hu: str, lungs: str, probability: str) -> None:

@@ -74,8 +74,3 @@ def _smoothed(volume: Volume, sigma_mm: float, reference: sitk.Image) -> NDArray
     if sigma_mm > 0.6 * min(volume.spacing_mm):
         image = sitk.DiscreteGaussian(image, sigma_mm**2, 32, 0.01, True)
     return from_sitk(sitk.Resample(image, reference, sitk.Transform(), sitk.sitkLinear, 0.0)).array
-
-
-def lung_fill(array: NDArray[np.int16], fill: float) -> NDArray[np.float32]:
-    """The cohort array as float32 with ``fill`` where no lung is."""
-    return np.where(array == OUTSIDE, np.float32(fill), array.astype(np.float32))

@@ -1,4 +1,4 @@
-"""Upper, middle and lower lung zones of equal volume, and five fallback regions where no lobes are known."""
+"""Upper, middle and lower lung zones of equal volume."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from numpy.typing import NDArray
 ZONES = {1: "upper", 2: "middle", 3: "lower"}
 
 
-def lung_zones(lungs: NDArray[np.uint8], *, superior_is_high_index: bool = True) -> NDArray[np.uint8]:
+def lung_zones(lungs: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Cut each lung into thirds of equal volume along z.
 
     Parameters
     ----------
-    lungs : (Z, Y, X) uint8, 1 right, 2 left, index axis 0 along the body.
-    superior_is_high_index : true for LPS-oriented arrays.
+    lungs : (Z, Y, X) uint8, 1 right, 2 left, index axis 0 towards the head (LPS).
 
     Returns
     -------
@@ -26,10 +25,9 @@ def lung_zones(lungs: NDArray[np.uint8], *, superior_is_high_index: bool = True)
         per_slice = inside.sum(axis=(1, 2)).astype(float)
         if per_slice.sum() == 0:
             continue
-        from_top = per_slice[::-1] if superior_is_high_index else per_slice
+        from_top = per_slice[::-1]
         share = np.cumsum(from_top) / from_top.sum()
         zone = np.digitize(share, [1 / 3, 2 / 3], right=True) + 1
-        zone = np.minimum(zone, 3).astype(np.uint8)
-        zone = zone[::-1] if superior_is_high_index else zone
+        zone = np.minimum(zone, 3).astype(np.uint8)[::-1]
         zones = np.where(inside, zone[:, None, None], zones).astype(np.uint8)
     return zones

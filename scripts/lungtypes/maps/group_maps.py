@@ -22,9 +22,13 @@ class GroupMap:
 
 def average_maps(maps: Sequence[NDArray[np.float32]]) -> GroupMap:
     """Mean of the maps: eq. 10 prints a sum, its figures and the authors' code show means (METHODS 2.7)."""
-    stack = np.stack(maps).astype(np.float64)
-    spread = stack.std(axis=0, ddof=1) if len(maps) > 1 else np.zeros(stack.shape[1:])
-    return GroupMap(stack.mean(axis=0).astype(np.float32), spread.astype(np.float32), len(maps))
+    mean, squares = np.zeros(maps[0].shape), np.zeros(maps[0].shape)
+    for n, importance in enumerate(maps, start=1):  # Welford 1962: one map in memory at a time
+        step = importance - mean
+        mean += step / n
+        squares += step * (importance - mean)
+    spread = np.sqrt(squares / max(len(maps) - 1, 1))
+    return GroupMap(mean.astype(np.float32), spread.astype(np.float32), len(maps))
 
 
 def balanced_population(cluster_means: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from lungtypes.errors import InputError
 from lungtypes.imaging.geometry import write_volume
 from lungtypes.imaging.volume_files import Cohort
 from lungtypes.imaging.volumes import OUTSIDE
@@ -19,6 +20,7 @@ from lungtypes.maps.group_maps import average_maps, balanced_population, describ
 from lungtypes.methods.clam import soft_assignment
 from lungtypes.methods.intensity import Intensity
 from lungtypes.networks.cae import ConvolutionalAutoencoder
+from lungtypes.provenance import whole_folder
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,13 @@ class Explained:
 def explain_assignments(
     fitted: tuple[ConvolutionalAutoencoder, dict, dict[str, NDArray]],
     array: NDArray[np.int16],
+    clusters: NDArray[np.int64],
     *,
     chunk_channels: int,
     correct_shift: bool,
     device: str,
 ) -> Explained:
-    """Map every scan of (N, Z, Y, X) for the cluster with its largest q, as published (eq. 8-9).
+    """Map every scan of (N, Z, Y, X) for its assigned cluster (N,) in 1..K, as published (eq. 8-9).
 
     correct_shift puts maps of networks with stride-1 layers where the activations really lie.
     """
@@ -47,21 +50,28 @@ def explain_assignments(
     centroids = torch.from_numpy(arrays["centroids"]).to(device)
     intensity = Intensity(**settings["intensity"])
     offset = model.activation_offset if correct_shift else 0.0
-    maps, clusters = [], []
-    for scan in array:
+    maps = []
+    for scan, cluster in zip(array, clusters, strict=True):
         image = torch.from_numpy(intensity.normalise(np.asarray(scan)[None]))[None].to(device)  # (1, 1, Z, Y, X)
-        with torch.inference_mode():
-            k = int(soft_assignment(model.encode(image), centroids).argmax())
 
-        def score(images: torch.Tensor, k: int = k) -> torch.Tensor:
+        def score(images: torch.Tensor, k: int = int(cluster) - 1) -> torch.Tensor:
             return soft_assignment(model.encode(images), centroids)[:, k]
 
         found = channel_confidence_map(
             image, activations=model.activations, score=score, chunk_channels=chunk_channels, offset=offset
         )
         maps.append(found)
-        clusters.append(k + 1)
-    return Explained(tuple(maps), np.array(clusters), len(centroids))
+    return Explained(tuple(maps), np.asarray(clusters), len(centroids))
+
+
+def read_clusters(path: str | Path, subjects: Sequence[str]) -> NDArray[np.int64]:
+    """Clusters (1..K) of assignment.tsv in the order of ``subjects``; raises InputError when they differ."""
+    table = pd.read_csv(path, sep="\t", dtype={"subject": str}, keep_default_na=False)
+    if table.subject.tolist() != list(subjects):
+        raise InputError(
+            f"assignment: found {len(table)} other subjects than the cohort's {len(subjects)}. Run clam again."
+        )
+    return table.cluster.to_numpy(np.int64)
 
 
 def write_maps(
@@ -72,16 +82,11 @@ def write_maps(
     Group maps: clam_cluster{k}_mean/sd, clam_population_subject_mean/sd, clam_population_balanced_mean;
     ct_mean_cluster{k}, ct_mean_population. Degenerate maps are left out of the means and counted.
     """
-    building, group_building = (d.with_name(f".part-{d.name}") for d in (maps_dir, group_dir))
-    for folder in (building, group_building):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
     rows = []
     voxel_ml = cohort.grid.spacing_mm**3 / 1000
     for subject, cluster, found, scan in zip(
         cohort.subjects, explained.clusters, explained.maps, cohort.array, strict=True
     ):
-        write_volume(cohort.grid.volume(found.importance.astype(np.float32)), building / f"{subject}.nii.gz")
         lungs = {name: mask & (scan != OUTSIDE) for name, mask in regions.items()}
         row = {"subject": subject, "cluster": int(cluster)}
         row |= describe_map(found.importance, scan.astype(np.float32), lungs, voxel_ml=voxel_ml)
@@ -92,10 +97,11 @@ def write_maps(
             "degenerate": int(found.degenerate),
         }
         rows.append(row)
-    _write_groups(group_building, explained, cohort)
-    for folder, target in ((building, maps_dir), (group_building, group_dir)):
-        shutil.rmtree(target, ignore_errors=True)
-        folder.rename(target)
+    with whole_folder(maps_dir) as building:
+        for subject, found in zip(cohort.subjects, explained.maps, strict=True):
+            write_volume(cohort.grid.volume(found.importance.astype(np.float32)), building / f"{subject}.nii.gz")
+    with whole_folder(group_dir) as building:
+        _write_groups(building, explained, cohort)
     return pd.DataFrame(rows)
 
 
@@ -110,12 +116,16 @@ def _write_groups(folder: Path, explained: Explained, cohort: Cohort) -> None:
             write_volume(cohort.grid.volume(group.mean), folder / f"clam_cluster{k}_mean.nii.gz")
             write_volume(cohort.grid.volume(group.sd), folder / f"clam_cluster{k}_sd.nii.gz")
         if (explained.clusters == k).any():
-            ct, _ = mean_ct(cohort.array[explained.clusters == k], OUTSIDE)
-            write_volume(cohort.grid.volume(ct), folder / f"ct_mean_cluster{k}.nii.gz")
+            _write_mean_ct(folder, f"cluster{k}", cohort.array[explained.clusters == k], cohort)
     if good.any():
         population = average_maps([explained.maps[i].importance for i in np.flatnonzero(good)])
         write_volume(cohort.grid.volume(population.mean), folder / "clam_population_subject_mean.nii.gz")
         write_volume(cohort.grid.volume(population.sd), folder / "clam_population_subject_sd.nii.gz")
         write_volume(cohort.grid.volume(balanced_population(means)), folder / "clam_population_balanced_mean.nii.gz")
-    ct, _ = mean_ct(np.asarray(cohort.array), OUTSIDE)
-    write_volume(cohort.grid.volume(ct), folder / "ct_mean_population.nii.gz")
+    _write_mean_ct(folder, "population", np.asarray(cohort.array), cohort)
+
+
+def _write_mean_ct(folder: Path, name: str, array: NDArray[np.int16], cohort: Cohort) -> None:
+    mean, count = mean_ct(array, OUTSIDE)
+    write_volume(cohort.grid.volume(mean), folder / f"ct_mean_{name}.nii.gz")
+    write_volume(cohort.grid.volume(count.astype(np.float32)), folder / f"ct_count_{name}.nii.gz")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from lungtypes.methods import clam
 from lungtypes.methods.intensity import OUTSIDE, Intensity, fit_intensity
 from lungtypes.methods.model_files import load_autoencoder, save_autoencoder
-from lungtypes.provenance import write_table
+from lungtypes.provenance import whole_folder, write_table
 
 
 def pretrain_stage(
@@ -54,17 +53,14 @@ def pretrain_stage(
     )
     network = {"size": list(images.shape[1:]), "filters": list(filters), "strides": list(strides)}
     network |= {"latent": latent, "slope": slope}
-    building = folder.with_name(f".part-{folder.name}")
-    shutil.rmtree(building, ignore_errors=True)
-    save_autoencoder(building, fitted.model, {"network": network, "intensity": asdict(intensity), "seed": seed})
-    write_table(building / "history.tsv", fitted.history)
     z = clam.embed(fitted.model, images, batch=batch, device=device)
     table = pd.DataFrame(z, columns=[f"z_{i + 1}" for i in range(z.shape[1])])
     table.insert(0, "subject", list(subjects))
     table.insert(1, "split", list(splits))
-    write_table(building / "embedding.tsv", table)
-    shutil.rmtree(folder, ignore_errors=True)
-    building.rename(folder)
+    with whole_folder(folder) as building:
+        save_autoencoder(building, fitted.model, {"network": network, "intensity": asdict(intensity), "seed": seed})
+        write_table(building / "history.tsv", fitted.history)
+        write_table(building / "embedding.tsv", table)
 
 
 def cluster_stage(

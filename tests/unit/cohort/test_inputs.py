@@ -79,3 +79,20 @@ def test_misspelt_column_and_wrong_separator_have_hints(tmp_path):
 def test_blank_lines_are_passed_over_and_text_stays_text(tmp_path):
     table = read_sheet(sheet(tmp_path, "subject\tpath\n001\t.\n\t\n"))
     assert table.subject.tolist() == ["001"]
+
+
+def test_stray_tabs_reserved_ids_and_braces_are_named_with_their_line(tmp_path):
+    assert read_sheet(sheet(tmp_path, "subject\tpath\t\nS1\t.\t\n")).subject.tolist() == ["S1"]
+    with pytest.raises(InputError, match="line 3: found 3 fields, expected 2"):
+        read_sheet(sheet(tmp_path, "subject\tpath\nS1\t.\nS2\t.\tmore\n"))
+    with pytest.raises(InputError, match="line 4, column subject: found 'NA', which means missing"):
+        read_sheet(sheet(tmp_path, "subject\tpath\nS1\t.\n\nNA\t.\n"))
+    with pytest.raises(InputError, match="found braces"):
+        read_sheet(sheet(tmp_path, "subject\tpath\nS1\ta{b}\n"))
+
+
+def test_other_encodings_are_refused_in_words(tmp_path):
+    path = tmp_path / "subjects.tsv"
+    path.write_bytes("subject\tpath\nS1\tM\xfcller\n".encode("latin-1"))
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_sheet(path)

@@ -26,6 +26,15 @@ def test_fault_leaves_a_status_and_no_images(tmp_path):
     assert read_status(tmp_path / "S1").code == "SEG-NONE"
 
 
+def test_failed_scan_keeps_its_table_of_series(tmp_path):
+    def work(folder):
+        (folder / "series.tsv").write_text("series\n")
+        fail(folder)
+
+    stage(tmp_path / "S1", work)
+    assert sorted(p.name for p in (tmp_path / "S1").iterdir()) == ["series.tsv", "status.json"]
+
+
 def test_failed_status_is_passed_on_without_work(tmp_path):
     stage(tmp_path / "a", fail)
     status = stage(tmp_path / "b", lambda folder: pytest.fail("must not run"), upstream=[tmp_path / "a"])
@@ -73,6 +82,32 @@ def test_stamp_sees_code_and_not_comments(monkeypatch, tmp_path):
     (package / "b.py").write_text("def f():\n    return 2\n")
     assert fresh("lungtypes.a") != first and fresh("lungtypes.c") == other
     stamp.cache_clear()
+
+
+def test_stamp_is_the_same_for_every_python_version():
+    import ast
+
+    from lungtypes.provenance import _plain
+
+    tree = ast.parse("def f(a, *, b=1):\n    return [a, b]\n")
+    function = tree.body[0]
+    function.type_params = []  # what Python 3.12 adds
+    with_new_field = _plain(tree)
+    del function.type_params
+    assert _plain(tree) == with_new_field
+
+
+def test_logs_and_manifest_hide_source_paths(tmp_path):
+    import logging
+
+    from lungtypes.provenance import _HidingFormatter, _without_paths
+
+    formatter = _HidingFormatter("%(message)s")
+    formatter.hidden = ["/data/DOE_JANE"]
+    record = logging.LogRecord("x", 10, "f", 1, "cannot read /data/DOE_JANE/1.dcm", None, None)
+    assert formatter.format(record) == "cannot read <source path>/1.dcm"
+    hidden = _without_paths({"subjects": "/home/me/s.tsv", "seed": 1, "command": ["-n", "subjects=/x", "clam"]})
+    assert hidden == {"subjects": "<path>", "seed": 1, "command": ["-n", "<path>", "clam"]}
 
 
 def test_record_holds_checksums_below_the_results_folder(tmp_path):

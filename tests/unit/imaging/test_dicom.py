@@ -153,3 +153,50 @@ def test_series_table_holds_no_identity(tmp_path):
 )
 def test_kernels_have_a_class(kernel, expected):
     assert kernel_class(kernel) == expected
+
+
+def test_gantry_tilt_is_refused_not_sheared(tmp_path):
+    for number, path in enumerate(write(tmp_path)):
+        x, y, z = pydicom.dcmread(path).ImagePositionPatient
+        change(path, ImagePositionPatient=[x, y + 0.5 * number, z])
+    assert only(tmp_path).code == "DCM-TILT" and "tilted by" in only(tmp_path).reason
+
+
+@pytest.mark.parametrize("values", [{"PixelSpacing": [2.0]}, {"ImagePositionPatient": [0.0, 1.0]}, {"Columns": 12}])
+def test_malformed_headers_are_faults_of_the_scan_not_crashes(tmp_path, values):
+    change(write(tmp_path)[4], **values)
+    with pytest.raises(ScanFault, match="DCM-"):
+        ingest_scan(tmp_path, **INGEST)
+
+
+def test_slices_cut_off_within_the_header_are_not_lost_silently(tmp_path):
+    for path in write(tmp_path)[:3]:
+        truncate_file(path, 0.1)
+    with pytest.raises(ScanFault, match="DCM-UNREADABLE"):
+        ingest_scan(tmp_path, **INGEST)
+
+
+def test_number_that_fits_two_series_is_ambiguous(tmp_path):
+    write(tmp_path / "a")
+    for path in write(tmp_path / "b"):
+        change(path, SeriesInstanceUID="1.2.3.4")
+    series = find_series(tmp_path, **LIMITS)
+    with pytest.raises(ScanFault, match="DCM-AMBIGUOUS"):
+        choose_series(series, wanted="2", preferred_kernel="soft")
+
+
+def test_series_are_reported_even_when_none_is_usable(tmp_path):
+    write(tmp_path, Modality="MR")
+    heard = []
+    with pytest.raises(ScanFault):
+        ingest_scan(tmp_path, on_series=heard.append, **INGEST)
+    assert heard[0].code.tolist() == ["DCM-NOTCT"] and heard[0].verdict.tolist() == ["rejected"]
+
+
+def test_faults_name_no_path(tmp_path):
+    folder = tmp_path / "DOE_JANE"
+    folder.mkdir()
+    (folder / "scan.nii.gz").write_bytes(b"no image")
+    with pytest.raises(ScanFault) as fault:
+        ingest_scan(folder / "scan.nii.gz", **INGEST)
+    assert "DOE" not in str(fault.value)

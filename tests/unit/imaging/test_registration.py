@@ -11,7 +11,7 @@ from lungtypes.imaging.geometry import Volume, to_sitk
 from lungtypes.imaging.registration import dice, jacobian_determinant, register_to_template
 from lungtypes.imaging.registration_files import check_registration
 from lungtypes.imaging.resample import resample_scan
-from lungtypes.imaging.template import composite_displacement, start_template, update_template
+from lungtypes.imaging.template import WarpedSubject, composite_displacement, start_template, update_template
 from lungtypes.imaging.volumes import OUTSIDE, grid_around, lung_hu_on_grid
 
 
@@ -97,9 +97,11 @@ def displacement_of(scale, shift_mm, grid):
 def test_template_grows_to_the_mean_size_and_ignores_where_subjects_lay():
     ct, labels = lungs()
     template = start_template(ct, labels, padding_mm=10.0)
-    grids = [template.hu] * 2, [template.lungs] * 2
-    fields = [displacement_of(s, (8.0, 0.0, -6.0), template.lungs) for s in (1.05, 1.15)]
-    updated, convergence = update_template(template, *grids, fields, step=0.25, applications=4)
+    subjects = [
+        WarpedSubject(template.hu, template.lungs, displacement_of(s, (8.0, 0.0, -6.0), template.lungs))
+        for s in (1.05, 1.15)
+    ]
+    updated, convergence = update_template(template, subjects, step=0.25, applications=4)
     before, after = (int((t.lungs.array > 0).sum()) for t in (template, updated))
     assert after / before == pytest.approx(1.1**3, rel=0.06)
     centres = [ndimage.center_of_mass(t.lungs.array > 0) for t in (template, updated)]
@@ -110,10 +112,8 @@ def test_template_grows_to_the_mean_size_and_ignores_where_subjects_lay():
 def test_template_of_identical_subjects_does_not_move():
     ct, labels = lungs()
     template = start_template(ct, labels, padding_mm=10.0)
-    still = displacement_of(1.0, (0, 0, 0), template.lungs)
-    updated, convergence = update_template(
-        template, [template.hu] * 3, [template.lungs] * 3, [still] * 3, step=0.25, applications=4
-    )
+    still = WarpedSubject(template.hu, template.lungs, displacement_of(1.0, (0, 0, 0), template.lungs))
+    updated, convergence = update_template(template, [still] * 3, step=0.25, applications=4)
     assert convergence.dice == 1.0 and convergence.mean_update_mm < 1e-3
     assert (updated.lungs.array == template.lungs.array).all()
 
