@@ -18,7 +18,7 @@ from lungtypes.imaging.geometry import Volume  # noqa: E402 - ITK's threads are 
 from lungtypes.imaging.registration import register_to_template  # noqa: E402
 from lungtypes.imaging.resample import ResampledScan, resample_scan  # noqa: E402
 from lungtypes.phantom.anatomy import draw_person  # noqa: E402
-from lungtypes.phantom.cohort import virtual_scan  # noqa: E402
+from lungtypes.phantom.scan import virtual_scan  # noqa: E402
 from lungtypes.phantom.scanner import SCANNERS  # noqa: E402
 
 SPACING_MM = 4.0

@@ -99,6 +99,17 @@ def test_rule_files_import_neither_torch_nor_simpleitk(planned):
     subprocess.run([sys.executable, "-c", code, str(ROOT / "scripts")], check=True)
 
 
+def test_methods_and_phantom_arrays_need_no_imaging_libraries():
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import lungtypes.methods.clam_stages, lungtypes.methods.clam_maps, lungtypes.maps.group_maps\n"
+        "import lungtypes.evaluation.evaluate, lungtypes.evaluation.choose_k, lungtypes.phantom.scan\n"
+        "bad = {'SimpleITK', 'ants', 'pydicom', 'matplotlib', 'statsmodels'} & set(sys.modules)\n"
+        "sys.exit(repr(bad) if bad else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(ROOT / "scripts")], check=True)
+
+
 def test_slurm_profile_is_valid_and_names_the_gpu_rules(planned):
     profile = yaml.safe_load((ROOT / "profiles/slurm/profile.v9+.yaml").read_text())
     assert profile["executor"] == "slurm" and "resources" not in profile

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,15 +13,16 @@ import torch
 from numpy.typing import NDArray
 
 from lungtypes.errors import InputError
-from lungtypes.imaging.geometry import write_volume
-from lungtypes.imaging.volume_files import Cohort
-from lungtypes.imaging.volumes import OUTSIDE
 from lungtypes.maps.channel_masking import ChannelMap, channel_confidence_map
 from lungtypes.maps.group_maps import average_maps, balanced_population, describe_map, mean_ct
 from lungtypes.methods.clam import soft_assignment
-from lungtypes.methods.intensity import Intensity
+from lungtypes.methods.intensity import OUTSIDE, Intensity
 from lungtypes.networks.cae import ConvolutionalAutoencoder
 from lungtypes.provenance import whole_folder
+
+if TYPE_CHECKING:
+    from lungtypes.imaging.geometry import Volume
+    from lungtypes.imaging.volume_files import Cohort
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def write_maps(
         rows.append(row)
     with whole_folder(maps_dir) as building:
         for subject, found in zip(cohort.subjects, explained.maps, strict=True):
-            write_volume(cohort.grid.volume(found.importance.astype(np.float32)), building / f"{subject}.nii.gz")
+            _write(cohort.grid.volume(found.importance.astype(np.float32)), building / f"{subject}.nii.gz")
     with whole_folder(group_dir) as building:
         _write_groups(building, explained, cohort)
     return pd.DataFrame(rows)
@@ -113,19 +115,25 @@ def _write_groups(folder: Path, explained: Explained, cohort: Cohort) -> None:
         if members.size:
             group = average_maps([explained.maps[i].importance for i in members])
             means.append(group.mean)
-            write_volume(cohort.grid.volume(group.mean), folder / f"clam_cluster{k}_mean.nii.gz")
-            write_volume(cohort.grid.volume(group.sd), folder / f"clam_cluster{k}_sd.nii.gz")
+            _write(cohort.grid.volume(group.mean), folder / f"clam_cluster{k}_mean.nii.gz")
+            _write(cohort.grid.volume(group.sd), folder / f"clam_cluster{k}_sd.nii.gz")
         if (explained.clusters == k).any():
             _write_mean_ct(folder, f"cluster{k}", cohort.array[explained.clusters == k], cohort)
     if good.any():
         population = average_maps([explained.maps[i].importance for i in np.flatnonzero(good)])
-        write_volume(cohort.grid.volume(population.mean), folder / "clam_population_subject_mean.nii.gz")
-        write_volume(cohort.grid.volume(population.sd), folder / "clam_population_subject_sd.nii.gz")
-        write_volume(cohort.grid.volume(balanced_population(means)), folder / "clam_population_balanced_mean.nii.gz")
+        _write(cohort.grid.volume(population.mean), folder / "clam_population_subject_mean.nii.gz")
+        _write(cohort.grid.volume(population.sd), folder / "clam_population_subject_sd.nii.gz")
+        _write(cohort.grid.volume(balanced_population(means)), folder / "clam_population_balanced_mean.nii.gz")
     _write_mean_ct(folder, "population", np.asarray(cohort.array), cohort)
 
 
 def _write_mean_ct(folder: Path, name: str, array: NDArray[np.int16], cohort: Cohort) -> None:
     mean, count = mean_ct(array, OUTSIDE)
-    write_volume(cohort.grid.volume(mean), folder / f"ct_mean_{name}.nii.gz")
-    write_volume(cohort.grid.volume(count.astype(np.float32)), folder / f"ct_count_{name}.nii.gz")
+    _write(cohort.grid.volume(mean), folder / f"ct_mean_{name}.nii.gz")
+    _write(cohort.grid.volume(count.astype(np.float32)), folder / f"ct_count_{name}.nii.gz")
+
+
+def _write(volume: Volume, path: Path) -> None:
+    from lungtypes.imaging.geometry import write_volume  # SimpleITK is needed here and not for the maps themselves
+
+    write_volume(volume, path)

@@ -12,13 +12,12 @@ import numpy as np
 import pandas as pd
 
 from lungtypes.imaging.geometry import Volume, write_volume
-from lungtypes.imaging.zones import ZONES, lung_zones
 from lungtypes.phantom.anatomy import GROUPS, Person, draw_person
 from lungtypes.phantom.clinical import clinical_row, lobe_scores
 from lungtypes.phantom.dicom_writer import truncate_file, write_localizer, write_series
-from lungtypes.phantom.lesions import LESION_LABELS
-from lungtypes.phantom.scanner import SCANNERS, Scanner, acquire, scan_shape
-from lungtypes.phantom.thorax import LOBES, Thorax, render_thorax
+from lungtypes.phantom.scan import lesion_table, virtual_scan
+from lungtypes.phantom.scanner import SCANNERS, Scanner
+from lungtypes.phantom.thorax import LOBES, Thorax
 from lungtypes.randomness import stream
 
 FAMILY_NAMES = ("Ashgrove", "Bellweather", "Corvane", "Dunmarrow", "Elderfen", "Farrowgate", "Glimmerby", "Hollowell")
@@ -81,36 +80,6 @@ def plan_members(plan: CohortPlan) -> list[dict[str, object]]:
         subject = f"S{int(np.flatnonzero(order == index)[0]) + 1:03d}"
         members.append({"index": index, "subject": subject, "group": group, "scanner": scanner, "corrupt": corrupt})
     return sorted(members, key=lambda member: member["subject"])
-
-
-def virtual_scan(person: Person, scanner: Scanner, *, in_plane: int, seed: int) -> tuple[np.ndarray, Thorax]:
-    """HU (int16) as the scanner sees the person, and the clean thorax with its masks."""
-    shape = scan_shape(scanner)
-    spacing = scanner.spacing_mm
-    if in_plane != shape[1]:  # smaller matrices for fast tests: coarser pixels, same field of view
-        factor = shape[1] / in_plane
-        spacing = (spacing[0], spacing[1] * factor, spacing[2] * factor)
-        shape = (shape[0], in_plane, in_plane)
-    thorax = render_thorax(person, shape=shape, spacing_mm=spacing, seed=seed)
-    hu = acquire(thorax.hu, scanner, rng=stream(seed, "phantom", "noise", person.index))
-    return hu, thorax
-
-
-def lesion_table(thorax: Thorax, subject: str) -> pd.DataFrame:
-    """Lesion percentage by region (lobe, zone, whole) and kind; ``any`` is all kinds together."""
-    zones = lung_zones(thorax.lungs)
-    regions = {LOBES[k].replace(" ", "_"): thorax.lobes == k for k in LOBES}
-    regions |= {f"zone_{name}": zones == k for k, name in ZONES.items()}
-    regions["lungs"] = thorax.lungs > 0
-    rows = []
-    for region, mask in regions.items():
-        size = max(int(mask.sum()), 1)
-        for kind, label in LESION_LABELS.items():
-            percent = 100.0 * float(((thorax.lesions == label) & mask).sum()) / size
-            rows.append({"subject": subject, "region": region, "kind": kind, "percent": round(percent, 4)})
-        percent = 100.0 * float(((thorax.lesions > 0) & mask).sum()) / size
-        rows.append({"subject": subject, "region": region, "kind": "any", "percent": round(percent, 4)})
-    return pd.DataFrame(rows)
 
 
 def _write_member(task: tuple[Path, CohortPlan, dict]) -> dict[str, object]:

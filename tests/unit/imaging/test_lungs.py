@@ -13,7 +13,7 @@ from lungtypes.imaging.geometry import Volume, from_sitk, oriented_lps, read_vol
 from lungtypes.imaging.lungs import check_given_lungs, segment_lungs
 from lungtypes.imaging.registration import dice
 from lungtypes.phantom.anatomy import draw_person
-from lungtypes.phantom.cohort import virtual_scan
+from lungtypes.phantom.scan import virtual_scan
 from lungtypes.phantom.scanner import SCANNERS
 
 LIMITS = {

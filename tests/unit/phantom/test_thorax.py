@@ -5,8 +5,8 @@ import pytest
 
 from lungtypes.imaging.zones import lung_zones
 from lungtypes.phantom.anatomy import GROUPS, draw_person
-from lungtypes.phantom.cohort import lesion_table
 from lungtypes.phantom.lesions import LESION_LABELS
+from lungtypes.phantom.scan import lesion_table
 from lungtypes.phantom.thorax import HILUM_LEFT, HILUM_RIGHT, render_thorax
 
 SHAPE, SPACING = (64, 80, 80), (5.0, 4.8, 4.8)
