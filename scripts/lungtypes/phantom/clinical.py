@@ -68,8 +68,14 @@ def clinical_row(person: Person, subject: str, lesion_percent: dict[str, float],
     fibrosis = lesion_percent.get("reticulation", 0.0) + lesion_percent.get("honeycombing", 0.0)
     row["visual_fibrosis"] = _visual(fibrosis, rng)
     row["visual_honeycombing"] = _visual(lesion_percent.get("honeycombing", 0.0), rng)
-    stage = {"control": 0, "emphysema": 0, "sarcoid": 1 + 2 * person.severity, "fibrosis": 2 + 2 * person.severity}
-    row["scadding"] = int(np.clip(round(stage[person.group] + rng.normal(0, 0.7)), 0, 4))
+    # a radiographic stage follows disease loosely: it overlaps between the groups
+    stage = {
+        "control": 0,
+        "emphysema": 0.5,
+        "sarcoid": 1 + 2 * person.severity,
+        "fibrosis": 1.5 + 1.5 * person.severity,
+    }
+    row["scadding"] = int(np.clip(round(stage[person.group] + rng.normal(0, 1.0)), 0, 4))
     for name in [*OUTCOMES, "bmi"]:
         if rng.random() < MISSING_SHARE:
             row[name] = None
