@@ -5,7 +5,6 @@ from pathlib import Path
 from lungtypes.cohort.attrition import read_analysed
 from lungtypes.imaging.geometry import read_volume
 from lungtypes.imaging.volume_files import write_cohort_array
-from lungtypes.imaging.volumes import grid_around
 from lungtypes.provenance import open_log, record
 
 open_log(snakemake.log[0])
@@ -15,7 +14,8 @@ write_cohort_array(
     snakemake.output.description,
     scans={s: Path(snakemake.params.results) / "registered" / s for s in read_analysed(snakemake.input.attrition)},
     splits=config["splits"],
-    grid=grid_around(read_volume(snakemake.input.mask), **config["volumes"]),
+    mask=read_volume(Path(snakemake.input.mask)),
+    **config["volumes"],
 )
 record(
     snakemake.params.results,

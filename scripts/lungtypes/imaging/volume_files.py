@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungtypes.errors import InputError
-from lungtypes.imaging.geometry import read_volume
+from lungtypes.imaging.geometry import Volume, read_volume
 from lungtypes.imaging.resample import resample_labels
-from lungtypes.imaging.volumes import OUTSIDE, CohortGrid, lung_hu_on_grid
+from lungtypes.imaging.volumes import OUTSIDE, CohortGrid, grid_around, lung_hu_on_grid, share_inside
 from lungtypes.imaging.zones import ZONES, lung_zones
 from lungtypes.provenance import write_json
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,23 @@ def write_cohort_array(
     *,
     scans: Mapping[str, Path],
     splits: Mapping[str, str],
-    grid: CohortGrid,
+    mask: Volume,
+    size: int,
+    spacing_mm: float,
 ) -> None:
     """Write the array scan by scan (memory of one scan), then its description.
+
+    mask : the template's lungs; a cube of ``size`` voxels is centred on them, and the description says
+    which share of them it holds.
 
     Raises InputError when fewer than three scans are left.
     """
     if len(scans) < 3:
         raise InputError(f"cohort: found {len(scans)} usable scans, expected at least 3. See cohort/attrition.tsv.")
+    grid = grid_around(mask, size=size, spacing_mm=spacing_mm)
+    share = share_inside(mask, grid)
+    if share < 0.99:
+        logger.warning("the cube holds %.0f %% of the template's lungs; raise volumes.size", 100 * share)
     temporary = Path(array_file).with_name(f".part-{os.getpid()}.npy")
     shape = (len(scans), *grid.shape)
     array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.int16, shape=shape)
@@ -60,6 +72,7 @@ def write_cohort_array(
     del array
     os.replace(temporary, array_file)
     description = {"subjects": list(scans), "splits": [splits[s] for s in scans], "outside": OUTSIDE, **asdict(grid)}
+    description["lung_share_in_box"] = round(share, 4)
     write_json(description_file, description)
 
 

@@ -52,6 +52,13 @@ def grid_around(lungs: Volume, *, size: int, spacing_mm: float) -> CohortGrid:
     return CohortGrid((size, size, size), float(spacing_mm), tuple(float(v) for v in corner), rows)
 
 
+def share_inside(lungs: Volume, grid: CohortGrid) -> float:
+    """Share (0-1) of the lungs' volume that the grid holds; below 1 when they are wider than the cube."""
+    held = resample_labels(lungs, grid.reference()) > 0
+    whole = float((lungs.array > 0).sum()) * lungs.voxel_ml
+    return min(1.0, float(held.sum()) * grid.spacing_mm**3 / 1000.0 / whole)
+
+
 def lung_hu_on_grid(ct: Volume, lungs: Volume, grid: CohortGrid) -> NDArray[np.int16]:
     """Mean HU of the lung voxels that fall into each voxel of the grid; OUTSIDE where no lung is.
 

@@ -17,6 +17,7 @@ SMALL_CLUSTER = 5
 UNSTABLE_JACCARD = 0.6  # fpc::clusterboot
 UNBALANCED_V = 0.5  # Cohen (1988): a large association in a table with two columns
 EXCLUDED_SHARE = 0.2
+WHOLE_LUNGS = 0.99
 
 Level = Literal["red", "amber", "finding"]
 LEVEL_WORDS = {"red": "Red flag", "amber": "Caution", "finding": "Finding"}
@@ -37,7 +38,7 @@ class Finding:
 
 def find(results: Results, *, has_outcomes: bool) -> tuple[Finding, ...]:
     """All findings of a run, gravest first."""
-    found = [*scans(results), *template(results)]
+    found = [*scans(results), *template(results), *box(results)]
     for method in results.methods():
         found += number_of_clusters(results, method)
         found += cluster_sizes(results, method)
@@ -63,6 +64,17 @@ def scans(results: Results) -> list[Finding]:
         reasons = excluded.groupby(["stage", "code"], sort=False).size()
         text += " (" + "; ".join(f"{size} at {stage}: {code}" for (stage, code), size in reasons.items()) + ")"
     return [Finding("amber" if len(excluded) > EXCLUDED_SHARE * n else "finding", text + ".")]
+
+
+def box(results: Results) -> list[Finding]:
+    """Whether the cube that the networks see holds the whole lungs."""
+    share = results.record("cohort/template.json").get("lung_share_in_box", 1.0)
+    if share >= WHOLE_LUNGS:
+        return []
+    text = (
+        f"The cube that the networks see holds {number(100 * share, 0)} % of the template's lungs. Raise volumes.size."
+    )
+    return [Finding("amber", text)]
 
 
 def template(results: Results) -> list[Finding]:

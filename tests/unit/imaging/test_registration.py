@@ -12,7 +12,7 @@ from lungtypes.imaging.registration import dice, jacobian_determinant, register_
 from lungtypes.imaging.registration_files import check_registration
 from lungtypes.imaging.resample import resample_scan
 from lungtypes.imaging.template import WarpedSubject, composite_displacement, start_template, update_template
-from lungtypes.imaging.volumes import OUTSIDE, grid_around, lung_hu_on_grid
+from lungtypes.imaging.volumes import OUTSIDE, grid_around, lung_hu_on_grid, share_inside
 
 
 def lungs(scale=1.0, shift=(0, 0, 0), spacing=5.0, shape=(44, 36, 48)):
@@ -137,6 +137,12 @@ def test_grid_averages_lung_only_and_marks_the_outside():
     array = lung_hu_on_grid(ct, labels, grid_around(labels, size=24, spacing_mm=10.0))
     assert array.shape == (24, 24, 24) and (array == OUTSIDE).any()
     assert array[array != OUTSIDE].max() < -750  # no chest wall (40 HU) bleeds in
+
+
+def test_lungs_wider_than_the_cube_are_measured():
+    _, labels = lungs()  # 180 mm wide
+    assert share_inside(labels, grid_around(labels, size=40, spacing_mm=5.0)) == pytest.approx(1.0, abs=0.01)
+    assert share_inside(labels, grid_around(labels, size=24, spacing_mm=5.0)) < 0.9
 
 
 def test_sample_is_seeded_stratified_and_order_free():

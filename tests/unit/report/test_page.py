@@ -142,6 +142,11 @@ def test_collapse_instability_and_restless_template_are_flagged(run):
     assert any("had not converged after 1 iterations" in text for text in ambers)
 
 
+def test_lungs_that_the_cube_cuts_are_flagged(run):
+    (run.results / "cohort/template.json").write_text('{"lung_share_in_box": 0.86}')
+    assert any("holds 86 % of the template" in text for text in run.findings("amber"))
+
+
 def test_clusters_that_follow_the_scanner_are_flagged(run):
     def by_cluster(table):
         return table.assign(model=["one"] * 5 + ["two"] * 5)
