@@ -1,7 +1,7 @@
 """Finds the CT series under a path, judges each, chooses one, and converts it to HU.
 
 Geometry comes from ImagePositionPatient and ImageOrientationPatient, never from file order
-(research: every converter tried returned success on wrong volumes).
+(common converters return success on series with missing or repeated slices).
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def choose_series(series: list[Series], *, wanted: str | None, preferred_kernel:
 
 
 def kernel_class(kernel: str) -> str:
-    """``soft``, ``sharp`` or ``unknown``: Siemens by number, GE and Philips by name (research, S1)."""
+    """``soft``, ``sharp`` or ``unknown``: Siemens by number, GE and Philips by name. A starting point: vendors differ."""
     name = kernel.upper().strip()
     if name in {"SOFT", "STANDARD", "CHEST", "A", "B", "C"} or name.startswith(("FC0", "FC1")):
         return "soft"

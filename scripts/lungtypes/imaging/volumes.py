@@ -40,7 +40,7 @@ class CohortGrid:
 
 
 def grid_around(lungs: Volume, *, size: int, spacing_mm: float) -> CohortGrid:
-    """A cube of ``size`` voxels centred on the lungs' bounding box (METHODS 2.1: centre crop or pad)."""
+    """A cube of ``size`` voxels centred on the lungs' bounding box (centre crop or pad)."""
     where = np.argwhere(lungs.array > 0)
     if where.size == 0:
         raise GeometryError("lungs: found no voxel, expected a lung mask.")

@@ -21,7 +21,7 @@ class GroupMap:
 
 
 def average_maps(maps: Sequence[NDArray[np.float32]]) -> GroupMap:
-    """Mean of the maps: eq. 10 prints a sum, its figures and the authors' code show means (METHODS 2.7)."""
+    """Mean of the maps: eq. 10 prints a sum, its figures and the authors' code show means."""
     mean, squares = np.zeros(maps[0].shape), np.zeros(maps[0].shape)
     for n, importance in enumerate(maps, start=1):  # Welford 1962: one map in memory at a time
         step = importance - mean

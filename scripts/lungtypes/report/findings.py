@@ -12,7 +12,7 @@ from lungtypes.report.blocks import count_of, interval, method_name, number
 from lungtypes.report.results import Results, clusters_of
 
 ALPHA = 0.05
-UNIFORM_LIMIT = 0.95  # METHODS 6.5: above it the weights say little
+UNIFORM_LIMIT = 0.95  # ours: above it the weights say little
 SMALL_CLUSTER = 5
 UNSTABLE_JACCARD = 0.6  # fpc::clusterboot
 UNBALANCED_V = 0.5  # Cohen (1988): a large association in a table with two columns

@@ -1,4 +1,4 @@
-"""The autoencoder has the published parameter counts and Keras' shapes (METHODS 2.2, 2.3)."""
+"""The autoencoder has the published parameter counts and the shapes of Keras' same padding."""
 
 import pytest
 import torch
