@@ -168,7 +168,7 @@ def choose_series(series: list[Series], *, wanted: str | None, preferred_kernel:
 
 
 def kernel_class(kernel: str) -> str:
-    """``soft``, ``sharp`` or ``unknown``: Siemens by number, GE and Philips by name. A starting point: vendors differ."""
+    """``soft``, ``sharp`` or ``unknown``: Siemens by number, GE and Philips by name (a starting point)."""
     name = kernel.upper().strip()
     if name in {"SOFT", "STANDARD", "CHEST", "A", "B", "C"} or name.startswith(("FC0", "FC1")):
         return "soft"

@@ -93,7 +93,7 @@ def lobe_scores(percent_by_lobe: dict[str, float], subject: str, *, seed: int, i
 
 
 def grade(percent: float) -> int:
-    """Visual grade of involvement: 0 (< 1 %), 1 (< 5), 2 (< 25), 3 (< 50), 4 (< 75), 5, as in the CT severity score of dRAM (Xie et al.)."""
+    """Visual grade 0-5 of an involvement in percent; limits of the CT severity score that dRAM uses (Xie et al.)."""
     return int(np.digitize(percent, GRADE_LIMITS_PERCENT))
 
 
