@@ -17,6 +17,7 @@ mask = read_volume(results / "template/mask.nii.gz")
 clusters = sorted(assignment.cluster.unique())
 
 figure, axes = plt.subplots(2, len(clusters), figsize=(3.1 * len(clusters), 6.0), constrained_layout=True)
+figure.get_layout_engine().set(w_pad=0.12)
 for column, cluster in enumerate(clusters):
     members = assignment.subject[assignment.cluster == cluster]
     medoid = (z.loc[members] - z.loc[members].mean()).pow(2).sum(axis=1).idxmin()
