@@ -67,6 +67,32 @@ def test_gpu_rules_ask_for_one_gpu_and_only_they(planned):
     assert with_gpu == {"pretrain_clam", "cluster_clam", "map_clam"}
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ("cores=2", "1"),
+        ("cores=2, resources={'gpu': 2}", "2"),
+        ("nodes=50", "None"),  # a cluster: its own queue holds the GPU jobs
+    ],
+)
+def test_one_gpu_job_at_a_time_here_unless_told_and_no_limit_on_a_cluster(planned, settings, expected):
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from snakemake.api import ConfigSettings, ResourceSettings, SnakemakeApi\n"
+        "from snakemake.settings.types import OutputSettings\n"
+        "with SnakemakeApi(OutputSettings(quiet={'all'})) as api:\n"
+        f"    resources = ResourceSettings({settings})\n"
+        "    config = ConfigSettings(configfiles=[Path('study.yaml')])\n"
+        "    flow = api.workflow(resource_settings=resources, config_settings=config, snakefile=Path(sys.argv[1]))\n"
+        "    found = flow._workflow.global_resources.get('gpu')\n"
+        "print('gpu', getattr(found, 'value', None))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(ROOT / "Snakefile")], cwd=planned.folder, text=True, capture_output=True
+    )
+    assert f"gpu {expected}" in done.stdout, done.stdout + done.stderr
+
+
 def test_untouched_template_sheet_says_what_to_do():
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "-n"], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

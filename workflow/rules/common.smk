@@ -54,13 +54,9 @@ METHODS = ["clam"] if config["clam"]["enabled"] else []
 RESULTS = config["results"].rstrip("/")
 
 
-# Snakemake limits gpu jobs only when somebody sets a limit. Locally that is one; a cluster has its own queue.
-def local_execution():
-    plugin = getattr(workflow, "executor_plugin", None)
-    return plugin is None or plugin.common_settings.local_exec
-
-
-if local_execution() and "gpu" not in workflow.global_resources:
+# Snakemake limits gpu jobs only when somebody sets a limit. On this machine that is one; a cluster (where --jobs,
+# the number of nodes, is set) has a queue of its own.
+if workflow.resource_settings.nodes is None and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", 1)
 
 
