@@ -295,6 +295,7 @@ def _closed(halves: NDArray[np.uint8], airway: NDArray, hu: NDArray, work: Volum
         grown = outside <= closing_mm
         inside = ndimage.distance_transform_edt(grown, sampling=work.spacing_mm)
         closing = (inside > closing_mm) | mask
+        closing = ndimage.binary_fill_holes(closing)  # what is enclosed on all sides, however large: nodules
         closing = np.stack([_without_small_holes(plane, work.spacing_mm[1] * work.spacing_mm[2]) for plane in closing])
         crop = (slice(pad, -pad),) * 3
         closed[side] = closing[crop]

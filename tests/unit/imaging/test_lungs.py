@@ -56,6 +56,18 @@ def test_lungs_that_touch_are_split():
     assert min(dice(labels == side, thorax.lungs == side) for side in (1, 2)) >= 0.94
 
 
+def test_large_nodule_within_the_lung_belongs_to_it_and_the_diaphragm_does_not():
+    scan, thorax = scan_of("control", 3, 0)
+    centre = np.argwhere(thorax.lungs == 1).mean(axis=0)
+    away = [(np.arange(n) - c) * s for n, c, s in zip(scan.array.shape, centre, scan.spacing_mm, strict=True)]
+    nodule = sum(np.meshgrid(*[a**2 for a in away], indexing="ij")) < 17**2  # 34 mm
+    hu = np.where(nodule, 40, scan.array).astype(np.int16)
+    labels = segment_lungs(replace(scan, array=hu), **LIMITS).labels.array
+    assert (labels[nodule] == 1).mean() > 0.95
+    dome = (labels > 0) & (thorax.lungs == 0) & (scan.array > -200)
+    assert dome.sum() < 0.01 * (labels > 0).sum()
+
+
 def test_real_chest_ct_is_segmented():
     data = Path(slicerio.__file__).parent / "data"
     ct = oriented_lps(read_volume(data / "CTChest4.nrrd"))
