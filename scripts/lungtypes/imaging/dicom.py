@@ -16,12 +16,12 @@ import SimpleITK as sitk
 from pydicom.errors import InvalidDicomError
 
 from lungtypes.errors import ScanFault
-from lungtypes.imaging.geometry import AIR_HU, Volume
+from lungtypes.imaging.geometry import Volume
+from lungtypes.imaging.hounsfield import AIR_HU, MAX_HU
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 REJECTED_TYPES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "MPR", "MIP", "MINIP", "PROJECTION", "REFORMATTED", "SCREEN SAVE"}
 GAP_TOLERANCE = 0.05  # of the median gap, the width of what converters tolerate silently
-MAX_HU = 3071
 MAX_TILT_DEGREES = 0.5
 # technical tags only: nothing that identifies a person is ever read
 TAGS = (

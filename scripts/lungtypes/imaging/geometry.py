@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from lungtypes.errors import GeometryError
 
 TOLERANCE = 1e-4
-AIR_HU = -1024
 
 
 @dataclass(frozen=True)

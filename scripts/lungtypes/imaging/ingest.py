@@ -11,10 +11,10 @@ import pandas as pd
 
 from lungtypes.errors import GeometryError, ScanFault
 from lungtypes.imaging.dicom import Series, choose_series, find_series, kernel_class, read_series
-from lungtypes.imaging.geometry import AIR_HU, Volume, oriented_lps, read_volume
+from lungtypes.imaging.geometry import Volume, oriented_lps, read_volume
+from lungtypes.imaging.hounsfield import AIR_HU, MAX_HU
 
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
-MAX_HU = 3071
 SERIES_COLUMNS = (
     "series",
     "slices",

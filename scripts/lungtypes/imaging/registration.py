@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lungtypes.errors import ScanFault
-from lungtypes.imaging.geometry import AIR_HU, Volume, from_ants, from_sitk, to_ants
+from lungtypes.imaging.geometry import Volume, from_ants, from_sitk, to_ants
+from lungtypes.imaging.hounsfield import AIR_HU, MAX_HU
 
 HU_FLOOR, HU_CEILING = -1000.0, 0.0
 HU_SHIFT = 1024.0  # ANTs fills with 0, so 0 must mean air
@@ -136,7 +137,7 @@ def _apply(ants, ct, lungs, template_hu, template_lungs, affine, warps) -> Regis
     reference = to_ants(template_hu)
     shifted = to_ants(ct.with_array(ct.array.astype(np.float32) + HU_SHIFT))
     warped = from_ants(ants.apply_transforms(reference, shifted, transforms, singleprecision=True))
-    hu = warped.with_array(np.rint(np.clip(warped.array - HU_SHIFT, AIR_HU, 3071)).astype(np.int16))
+    hu = warped.with_array(np.rint(np.clip(warped.array - HU_SHIFT, AIR_HU, MAX_HU)).astype(np.int16))
     shares = []
     for label in (1, 2):
         mask = to_ants(lungs.with_array((lungs.array == label).astype(np.float32)))

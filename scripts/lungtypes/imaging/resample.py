@@ -8,7 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from lungtypes.errors import ScanFault
-from lungtypes.imaging.geometry import AIR_HU, Volume, bounding_box, crop, from_sitk, require_same_grid, to_sitk
+from lungtypes.imaging.geometry import Volume, bounding_box, crop, from_sitk, require_same_grid, to_sitk
+from lungtypes.imaging.hounsfield import AIR_HU
 
 MAX_VOLUME_CHANGE = 0.03
 

@@ -13,7 +13,8 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from lungtypes.imaging.geometry import AIR_HU, Volume, from_sitk, to_sitk
+from lungtypes.imaging.geometry import Volume, from_sitk, to_sitk
+from lungtypes.imaging.hounsfield import AIR_HU
 from lungtypes.imaging.registration import dice
 
 

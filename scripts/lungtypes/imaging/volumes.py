@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from lungtypes.errors import GeometryError
 from lungtypes.imaging.geometry import Volume, from_sitk, to_sitk
+from lungtypes.imaging.hounsfield import AIR_HU, MAX_HU, OUTSIDE
 from lungtypes.imaging.resample import resample_labels
-
-OUTSIDE = -2000  # HU value of voxels outside the subject's lungs; no lung voxel can have it
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def lung_hu_on_grid(ct: Volume, lungs: Volume, grid: CohortGrid) -> NDArray[np.i
     mean = values / np.maximum(weights, 1e-3) - 1024.0
     labels = resample_labels(lungs, reference)
     keep = (labels > 0) & (weights > 0.05)
-    return np.where(keep, np.clip(np.rint(mean), -1024, 3071), OUTSIDE).astype(np.int16)
+    return np.where(keep, np.clip(np.rint(mean), AIR_HU, MAX_HU), OUTSIDE).astype(np.int16)
 
 
 def _smoothed(volume: Volume, sigma_mm: float, reference: sitk.Image) -> NDArray[np.float32]:

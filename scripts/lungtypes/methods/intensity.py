@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-OUTSIDE = -2000  # the cohort array's value outside the lungs, see imaging/volumes.py
+from lungtypes.imaging.hounsfield import OUTSIDE
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lungtypes.imaging.hounsfield import AIR_HU, MAX_HU
+
 
 @dataclass(frozen=True)
 class Scanner:
@@ -49,4 +51,4 @@ def acquire(hu: NDArray[np.float32], scanner: Scanner, *, rng: np.random.Generat
     if scanner.sharpening:
         noise = noise - 0.5 * ndimage.gaussian_filter(noise, (0, 1.5, 1.5))
     image = image + noise * (scanner.noise_hu / max(float(noise.std()), 1e-6))
-    return np.clip(np.rint(image), -1024, 3071).astype(np.int16)
+    return np.clip(np.rint(image), AIR_HU, MAX_HU).astype(np.int16)
