@@ -1,24 +1,77 @@
-"""Checks the merged config against its schema: all errors at once, unknown keys with the nearest valid one."""
+"""Checks the config, as YAML text and as merged values: all errors at once, unknown keys with the nearest valid one."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
 import jsonschema
+import yaml
 
+from lungtypes.cohort.tables import nearest
 from lungtypes.errors import InputError
+
+SHOWN_KEYS = 3  # places that a hint names when a key stands in several sections
 
 
 def check_config(config: Mapping[str, object], schema: Mapping[str, object]) -> None:
     """Raise InputError that lists every fault of ``config`` with its key, value and the remedy."""
+    faults = config_faults(config, schema)
+    if faults:
+        raise InputError("\n".join(faults))
+
+
+def config_faults(config: Mapping[str, object], schema: Mapping[str, object]) -> list[str]:
+    """Every fault of the merged config; values are compared with each other only when each is fine by itself.
+
+    schema : JSON schema. An object in it may hold ``x-renamed: {old key: new dotted key}``.
+    """
     validator = jsonschema.Draft202012Validator(schema)
     errors = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.path])
-    texts = [text for error in errors for text in _texts(error)]
-    faults = list(dict.fromkeys(texts)) or _contradictions(config)
-    if faults:
-        raise InputError("\n".join(f"config, {fault}" for fault in faults))
+    places = _places(schema)
+    texts = [text for error in errors for text in _texts(error, places)]
+    texts += [f"{key}: found {value}, expected a finite number." for key, value in _not_finite(config)]
+    return [f"config, {fault}" for fault in list(dict.fromkeys(texts)) or _contradictions(config)]
+
+
+def typed(value: object, schema: Mapping[str, object]) -> object:
+    """The config with numbers and truth values that came as text; `--config 'clam={batch: 4}'` gives text only."""
+    if isinstance(value, Mapping):
+        parts = schema.get("properties", {})
+        return {key: typed(inner, parts.get(key, {})) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [typed(inner, schema.get("items", {})) for inner in value]
+    if not isinstance(value, str) or not schema or _fits(value, schema):
+        return value
+    try:
+        meant = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+    return meant if _fits(meant, schema) else value
+
+
+def _fits(value: object, schema: Mapping[str, object]) -> bool:
+    return jsonschema.Draft202012Validator(schema).is_valid(value)
+
+
+def section_is_valid(config: Mapping[str, object], schema: Mapping[str, object], name: str) -> bool:
+    """Whether one section of the config is there and fits its part of the schema."""
+    return name in config and _fits(config[name], schema["properties"][name])
+
+
+def k_faults(config: Mapping[str, object], n_training: int) -> list[str]:
+    """Numbers of clusters that the training scans cannot fill; ``auto`` and faulty values are passed over."""
+    faults = []
+    for name in ("n_clusters", "minimum"):
+        value = config["clam"]["k"][name]
+        if isinstance(value, int) and value > n_training - 1:
+            faults.append(
+                f"config, clam.k.{name}: found {value}, expected at most {n_training - 1} ({n_training} scans to learn "
+                "from). Lower it, or add scans."
+            )
+    return faults
 
 
 def _contradictions(config: Mapping[str, object]) -> list[str]:
@@ -42,19 +95,35 @@ def _contradictions(config: Mapping[str, object]) -> list[str]:
         faults.append("template.minimum: found more than template.maximum.")
     if config["clam"]["window_hu"][0] >= config["clam"]["window_hu"][1]:
         faults.append("clam.window_hu: found the larger value first, expected [low, high] in HU.")
+    return faults + _template_contradictions(config["template"])
+
+
+def _template_contradictions(template: Mapping[str, object]) -> list[str]:
+    """The user's own template needs both of its files, and is never built, hence never frozen."""
+    faults = []
+    for name, other in (("image", "lungs"), ("lungs", "image")):
+        value = template.get(name, "")
+        if value and not template.get(other):
+            faults.append(f"template.{name}: found {value!r} without template.{other}, expected both or neither.")
+        if value and not os.path.exists(value):
+            faults.append(f"template.{name}: found {value!r}, which does not exist or cannot be read. Mend the path.")
+    if template.get("frozen") and template.get("image"):
+        faults.append("template.frozen: found true beside template.image, expected one of them. Set it to false.")
     return faults
 
 
-def _texts(error: jsonschema.ValidationError) -> list[str]:
+def _texts(error: jsonschema.ValidationError, places: Mapping[str, Sequence[str]]) -> list[str]:
     place = ".".join(str(part) for part in error.path)
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", {}))
+        renamed = error.schema.get("x-renamed", {})
         texts = []
-        for key in error.instance:
-            if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1)
-                hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(known)}."
-                texts.append(f"{'.'.join(filter(None, [place, str(key)]))}: this key is not known. {hint}")
+        for key in (str(key) for key in error.instance if key not in known):
+            dotted = ".".join(filter(None, [place, key]))
+            if key in renamed:
+                texts.append(f"{dotted}: this key is now called {renamed[key]}. Rename it.")
+            else:
+                texts.append(f"{dotted}: this key is not known. {_hint(key, known, places)}")
         return texts
     if error.validator == "required":
         missing = [name for name in error.validator_value if name not in error.instance]
@@ -63,9 +132,47 @@ def _texts(error: jsonschema.ValidationError) -> list[str]:
     return [f"{place}: found {error.instance!r}, expected: {_expected(error)}."]
 
 
+def _hint(key: str, known: Sequence[str], places: Mapping[str, Sequence[str]]) -> str:
+    """The key as spelt in another section, else the nearest here, else the nearest anywhere."""
+    near = None if key in places else nearest(key, known)
+    if near:
+        return f"Did you mean {near}?"
+    elsewhere = key if key in places else nearest(key, places)
+    if elsewhere:
+        return f"Did you mean {' or '.join(places[elsewhere][:SHOWN_KEYS])}?"
+    return f"Known here: {', '.join(known)}."
+
+
+def _places(schema: Mapping[str, object], above: str = "") -> dict[str, list[str]]:
+    """Every key of the schema with the dotted keys under which it stands."""
+    places: dict[str, list[str]] = {}
+    for name, part in schema.get("properties", {}).items():
+        dotted = f"{above}{name}"
+        places.setdefault(name, []).append(dotted)
+        for inner, keys in _places(part, f"{dotted}.").items():
+            places.setdefault(inner, []).extend(keys)
+    return places
+
+
+def _not_finite(value: object, place: str = "") -> Iterator[tuple[str, float]]:
+    """YAML knows .nan and .inf, and no limit of a schema catches .nan."""
+    if isinstance(value, Mapping):
+        items = value.items()
+    else:
+        items = enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, inner in items:
+        yield from _not_finite(inner, f"{place}.{key}" if place else str(key))
+    if isinstance(value, float) and not math.isfinite(value):
+        yield place, value
+
+
 def _expected(error: jsonschema.ValidationError) -> str:
+    if error.validator == "oneOf":
+        return " or ".join(_expected(inner) for inner in error.context)
     if error.validator == "enum":
         return "one of " + ", ".join(map(str, error.validator_value))
     if error.validator in ("minimum", "maximum", "exclusiveMinimum"):
         return f"{error.validator} {error.validator_value}"
+    if error.validator == "type":
+        return f"a value of type {error.validator_value}"
     return error.message

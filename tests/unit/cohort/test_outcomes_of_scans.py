@@ -1,18 +1,30 @@
 """A faulty scan is an outcome: status files, attrition, code stamps, records."""
 
 import json
+import re
+from pathlib import Path
 
+import pandas as pd
 import pytest
+import yaml
 
 from lungtypes.cohort.attrition import attrition_table
+from lungtypes.cohort.gate import check_failures
+from lungtypes.cohort.overrule import ACCEPTABLE, OPEN_LIMITS
+from lungtypes.cohort.reasons import REASONS
+from lungtypes.cohort.review import review_table
 from lungtypes.cohort.status import read_status, run_scan_stage
 from lungtypes.errors import InputError, ScanFault
 from lungtypes.provenance import record, stamp
 from lungtypes.randomness import derive_seed, stream
 
+ROOT = Path(__file__).resolve().parents[3]
 
-def stage(folder, work, upstream=(), strict=False, subject="S1"):
-    return run_scan_stage(folder, subject=subject, stage="lungs", upstream=upstream, strict=strict, work=work)
+
+def stage(folder, work, upstream=(), strict=False, subject="S1", name="lungs", decision=None):
+    return run_scan_stage(
+        folder, subject=subject, stage=name, upstream=upstream, strict=strict, work=work, decision=decision
+    )
 
 
 def fail(folder):
@@ -24,15 +36,6 @@ def test_fault_leaves_a_status_and_no_images(tmp_path):
     stage(tmp_path / "S1", fail)
     assert [p.name for p in (tmp_path / "S1").iterdir()] == ["status.json"]
     assert read_status(tmp_path / "S1").code == "SEG-NONE"
-
-
-def test_failed_scan_keeps_its_table_of_series(tmp_path):
-    def work(folder):
-        (folder / "series.tsv").write_text("series\n")
-        fail(folder)
-
-    stage(tmp_path / "S1", work)
-    assert sorted(p.name for p in (tmp_path / "S1").iterdir()) == ["series.tsv", "status.json"]
 
 
 def test_failed_status_is_passed_on_without_work(tmp_path):
@@ -52,13 +55,94 @@ def test_strict_raises_the_fault(tmp_path):
         stage(tmp_path / "S1", fail, strict=True)
 
 
-def test_attrition_has_one_row_a_subject_and_adds_up(tmp_path):
+def test_attrition_has_one_row_a_subject_with_its_remedy_and_adds_up(tmp_path):
     stage(tmp_path / "S1", lambda folder: None)
     stage(tmp_path / "S2", fail, subject="S2")
-    table = attrition_table({"S1": [tmp_path / "S1"], "S2": [tmp_path / "S2"]}, max_failed_fraction=0.5)
+    table = attrition_table({"S1": tmp_path / "S1", "S2": tmp_path / "S2"})
     assert table.status.tolist() == ["analysed", "excluded"] and table.code.tolist() == ["", "SEG-NONE"]
-    with pytest.raises(InputError, match="S2 \\(lungs, SEG-NONE\\)"):
-        attrition_table({"S1": [tmp_path / "S1"], "S2": [tmp_path / "S2"]}, max_failed_fraction=0.4)
+    assert table.remedy.tolist() == ["", REASONS["SEG-NONE"][1]]
+
+
+def test_fault_of_a_side_branch_is_reported_and_does_not_exclude(tmp_path):
+    stage(tmp_path / "density", fail, name="densitometry")
+    stage(tmp_path / "registered", lambda folder: None, name="register")
+    table = attrition_table({"S1": tmp_path / "registered"}, {"S1": tmp_path / "density"})
+    assert table[["stage", "status", "code"]].values.tolist() == [["densitometry", "analysed", "SEG-NONE"]]
+
+
+def cohort(*codes):
+    rows = [(f"S{n}", "lungs", "excluded" if c else "analysed", c, "", "", "") for n, c in enumerate(codes, start=1)]
+    return pd.DataFrame(rows, columns=["subject", "stage", "status", "code", "message", "remedy", "decisions"])
+
+
+def test_too_many_failures_stop_the_cohort_with_the_list():
+    table = cohort("SEG-NONE", "", "", "", "SEG-RATIO")
+    with pytest.raises(InputError, match="2 of 5 .* S1 \\(lungs, SEG-NONE\\); S5 \\(lungs, SEG-RATIO\\)"):
+        check_failures(table, max_failed_fraction=0.39, place="cohort/attrition.tsv")
+    check_failures(table, max_failed_fraction=0.4, place="cohort/attrition.tsv")
+
+
+def test_scans_that_a_human_excluded_did_not_fail():
+    table = cohort("HUMAN-EXCLUDED", "HUMAN-EXCLUDED", "", "", "")
+    check_failures(table, max_failed_fraction=0.0, place="cohort/attrition.tsv")
+    with pytest.raises(InputError, match="found 2 usable scans of 3"):
+        check_failures(cohort("HUMAN-EXCLUDED", "", ""), max_failed_fraction=0.0, place="cohort/attrition.tsv")
+
+
+EXCLUDE = {"decision": "exclude", "by": "AB", "reason": "moved"}
+ACCEPT = {"decision": "accept", "by": "CD", "reason": "one lung is small by nature"}
+
+
+def test_scan_that_a_human_excluded_is_not_worked_on(tmp_path):
+    status = stage(tmp_path / "S1", lambda folder: pytest.fail("must not run"), decision=EXCLUDE)
+    assert (status.code, status.message) == ("HUMAN-EXCLUDED", "excluded by AB: moved") and not status.ok
+
+
+def test_decisions_travel_with_the_scan_into_the_attrition_table(tmp_path):
+    stage(tmp_path / "lungs", lambda folder: None, decision=ACCEPT)
+    stage(tmp_path / "resample", lambda folder: None, upstream=[tmp_path / "lungs"], name="resample")
+    stage(tmp_path / "register", fail, upstream=[tmp_path / "resample"], name="register", decision=EXCLUDE)
+    (row,) = attrition_table({"S1": tmp_path / "register"}).itertuples()
+    assert row.code == "HUMAN-EXCLUDED"
+    expected = "lungs: accept by CD (one lung is small by nature); register: exclude by AB (moved)"
+    assert row.decisions == expected
+
+
+def test_every_reason_code_has_a_remedy_and_stands_in_the_docs():
+    raised = set()
+    for path in (ROOT / "scripts/lungtypes").rglob("*.py"):
+        if path.name not in ("reasons.py", "overrule.py"):
+            raised |= set(re.findall(r'"((?:IN|ZIP|DCM|IMG|HU|SEG|RES|REG|HUMAN)-[A-Z]+)"', path.read_text()))
+    assert raised | {"GEOMETRY"} == set(REASONS)
+    documented = (ROOT / "docs/your-cohort.md").read_text()
+    assert [code for code in REASONS if f"| `{code}` |" not in documented] == []
+    assert set(ACCEPTABLE) <= set(REASONS) and set(ACCEPTABLE.values()) == set(OPEN_LIMITS)
+
+
+def test_limits_that_accept_opens_are_keys_of_the_config():
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    for section, limits in OPEN_LIMITS.items():
+        assert set(limits) <= set(config[section])
+
+
+def review(table, lungs=(), registration=(), decided=()):
+    return review_table(table, lungs=dict(lungs), registration=dict(registration), decided=set(decided))
+
+
+def test_gates_are_proposed_to_be_accepted_and_broken_files_are_not():
+    proposals = review(cohort("SEG-RATIO", "", "SEG-NONE"))
+    assert proposals.values.tolist() == [["S1", "lungs", "accept", "", "SEG-RATIO: "]]
+    assert review(cohort("SEG-RATIO", ""), decided=[("S1", "lungs")]).empty
+
+
+def test_warnings_and_outliers_are_proposed_to_be_excluded():
+    good = {f"S{n}": {"dice_right": 0.98 + 0.001 * (n % 3), "dice_left": 0.97} for n in range(1, 11)}
+    good["S4"]["dice_left"] = 0.92
+    table = cohort(*[""] * 10)
+    proposals = review(table, {"S2": {"warnings": ["lung reaches the end of the scan"]}, "S3": {"warnings": []}}, good)
+    assert proposals.subject.tolist() == ["S2", "S4"] and proposals.stage.tolist() == ["lungs", "register"]
+    assert set(proposals.decision) == {"exclude"} and set(proposals.by) == {""}
+    assert "overlap of the left lung with the template 0.920, cohort's median 0.970" in proposals.reason[1]
 
 
 def test_stamp_sees_code_and_not_comments(monkeypatch, tmp_path):

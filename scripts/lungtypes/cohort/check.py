@@ -1,0 +1,151 @@
+"""Checks everything a user hands in before anything runs: config, sheet, clinical and reference table, decisions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from lungtypes.cohort.clinical import clinical_faults, is_given, reference_faults
+from lungtypes.cohort.config import config_faults, k_faults, section_is_valid
+from lungtypes.cohort.config_files import file_faults
+from lungtypes.cohort.decisions import Decision, decision_faults, decisions_of, read_decisions
+from lungtypes.cohort.sheet import read_sheet, sheet_faults, splits
+from lungtypes.cohort.tables import lines_text, read_table
+from lungtypes.errors import InputError
+
+MIN_TRAINING = 3
+# a study without these files is complete; a path that the user wrote must exist
+MAY_BE_ABSENT = {"clinical": "config/clinical.tsv", "decisions": "config/decisions.tsv"}
+FROZEN_FILES = ("template.nii.gz", "mask.nii.gz", "convergence.tsv")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the workflow plans with.
+
+    Attributes
+    ----------
+    sheet : one row a scan, all text, see :func:`lungtypes.cohort.sheet.read_sheet`.
+    splits : subject -> train, test or repeat.
+    decisions : (subject, stage) -> a human's decision.
+    n_clinical : rows of the clinical table; 0 without one.
+    summary : one line for the user; empty when nothing was checked.
+    """
+
+    sheet: pd.DataFrame
+    splits: dict[str, str]
+    decisions: dict[tuple[str, str], Decision]
+    n_clinical: int
+    summary: str = ""
+
+
+def check_inputs(
+    config: Mapping[str, object], schema: Mapping[str, object], *, config_files: Sequence[str | Path]
+) -> Inputs:
+    """Read and check all inputs.
+
+    config : the merged config, from ``config_files`` and the command line. schema : of the config.
+
+    Raises
+    ------
+    InputError : the faults of all files at once; without any, an empty sheet.
+    """
+    faults = [fault for file in dict.fromkeys(map(str, config_files)) for fault in file_faults(file)]
+    faults += config_faults(config, schema)
+
+    sheet = _table(config, "subjects", faults, needed=True)
+    parts: dict[str, str] = {}
+    if sheet is not None:
+        faults += sheet_faults(config["subjects"], sheet)
+        parts = splits(sheet[sheet["subject"] != ""]) if "subject" in sheet else {}
+        faults += _cohort_faults(config, schema, sheet, parts)
+
+    clinical = _table(config, "clinical", faults)
+    if clinical is not None and section_is_valid(config, schema, "associate"):
+        expected = [subject for subject, part in parts.items() if part != "repeat"]
+        further = [subject for subject, part in parts.items() if part == "repeat"]
+        faults += clinical_faults(config["clinical"], clinical, expected, config["associate"], repeat_subjects=further)
+    if section_is_valid(config, schema, "evaluate"):
+        evaluate = config["evaluate"]
+        faults += reference_faults(evaluate["reference_table"], evaluate["reference_column"], parts)
+    decisions = _table(config, "decisions", faults)
+    if decisions is not None:
+        faults += decision_faults(config["decisions"], decisions, parts)
+
+    if faults:
+        raise InputError("\n".join(faults))
+    if sheet.empty:
+        raise InputError(
+            f"{config['subjects']} holds no scans yet. Add one row a scan: its id in column subject, its DICOM folder "
+            "or NIfTI file in column path (see config/README.md). To try lungtypes without data of your own: make demo"
+        )
+    decided = {} if decisions is None else decisions_of(decisions)
+    n_clinical = 0 if clinical is None else len(clinical)
+    return Inputs(sheet.reset_index(drop=True), parts, decided, n_clinical, _summary(parts, n_clinical, len(decided)))
+
+
+def load_inputs(config: Mapping[str, object]) -> Inputs:
+    """The same without any check, for the jobs of a workflow whose inputs were checked when it began."""
+    sheet = read_sheet(config["subjects"], check=False)
+    n_clinical = len(read_table(config["clinical"])) if is_given(config["clinical"]) else 0
+    return Inputs(sheet, splits(sheet), read_decisions(config.get("decisions", ""), check=False), n_clinical)
+
+
+def _table(config: Mapping[str, object], key: str, faults: list[str], *, needed: bool = False) -> pd.DataFrame | None:
+    """The table that the config names, or None: not given, or its faults were added to ``faults``."""
+    path = config.get(key)
+    if not isinstance(path, str):  # the schema's fault
+        return None
+    if needed and not path:
+        faults.append(f"config, {key}: is empty, expected the path of the sample sheet. Fill it in.")
+    if not path or (path == MAY_BE_ABSENT.get(key) and not os.path.exists(path)):
+        return None
+    try:
+        return read_table(path)
+    except InputError as error:
+        faults += str(error).split("\n")
+        return None
+
+
+def _cohort_faults(
+    config: Mapping[str, object], schema: Mapping[str, object], sheet: pd.DataFrame, parts: Mapping[str, str]
+) -> list[str]:
+    """What the sheet and the config do not allow together."""
+    faults, place = [], config["subjects"]
+    template = config.get("template")
+    if "registered" in sheet and isinstance(template, Mapping) and not template.get("image"):
+        lines = sheet.index[sheet["registered"] != ""].tolist()
+        if lines:
+            faults.append(
+                f"{place}, {lines_text(lines)}, column registered: found volumes in template space without a template, "
+                "expected template.image and template.lungs in the config. Name the template's two files there."
+            )
+    if section_is_valid(config, schema, "template") and template["frozen"] and not template["image"]:
+        missing = [n for n in FROZEN_FILES if not Path(config["results"], "template", n).exists()]
+        if missing:
+            faults.append(
+                f"config, template.frozen: found true, and no {' or '.join(missing)} in {config['results']}/template, "
+                "expected a finished template. Build it first (`snakemake template` with frozen: false)."
+            )
+    n_training = sum(part == "train" for part in parts.values())
+    if parts and n_training < MIN_TRAINING:
+        faults.append(
+            f"{place}: found {n_training} scans to learn from, expected at least {MIN_TRAINING} (rows whose split is "
+            "not test, one a person). Add scans."
+        )
+    elif parts and section_is_valid(config, schema, "clam"):
+        faults += k_faults(config, n_training)
+    return faults
+
+
+def _summary(parts: Mapping[str, str], n_clinical: int, n_decisions: int) -> str:
+    counts = {name: sum(part == name for part in parts.values()) for name in ("train", "test", "repeat")}
+    words = {"train": "to learn from", "test": "held out", "repeat": "repeated"}
+    scans = ", ".join(f"{n} {words[name]}" for name, n in counts.items() if n)
+    decisions = f"{n_decisions or 'no'} decision{'' if n_decisions == 1 else 's'}"
+    rows = f"{n_clinical or 'no'} clinical row{'' if n_clinical == 1 else 's'}"
+    return f"config, {len(parts)} scans ({scans}), {rows}, {decisions}: no fault found"
