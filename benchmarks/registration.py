@@ -33,7 +33,8 @@ def chest(index: int, group: str) -> ResampledScan:
     """A virtual scan on the registration grid, with its true lungs."""
     hu, thorax = virtual_scan(draw_person(1, index, group), SCANNERS[0], in_plane=160, seed=1)
     scan = Volume(hu, thorax.spacing_mm, tuple(thorax.origin_mm[::-1]), np.eye(3))
-    return resample_scan(scan, scan.with_array(thorax.lungs), spacing_mm=SPACING_MM, margin_mm=15.0)
+    lungs = scan.with_array(thorax.lungs)
+    return resample_scan(scan, lungs, spacing_mm=SPACING_MM, margin_mm=15.0, max_volume_change_percent=3.0)
 
 
 fixed, moving = chest(0, "control"), chest(1, "emphysema")

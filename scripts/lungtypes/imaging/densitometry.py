@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from lungtypes.imaging.zones import ZONES, lung_zones
+from lungtypes.imaging.zones import LOBES, ZONES, lung_zones
 
 HIGH_ATTENUATION_HU = (-600.0, -250.0)  # Lederer et al., MESA: interstitial lung abnormality
 COLUMNS = (
@@ -24,13 +24,16 @@ COLUMNS = (
 )
 
 
-def measure_density(hu: NDArray, lungs: NDArray[np.uint8], *, voxel_ml: float) -> pd.DataFrame:
-    """Density measures for both lungs, right, left, and three zones of equal volume.
+def measure_density(
+    hu: NDArray, lungs: NDArray[np.uint8], lobes: NDArray[np.uint8] | None = None, *, voxel_ml: float
+) -> pd.DataFrame:
+    """Density measures for both lungs, right, left, three zones of equal volume, and the lobes when there are any.
 
     Parameters
     ----------
     hu : (Z, Y, X) Hounsfield units, index axis 0 towards the head (LPS).
     lungs : (Z, Y, X) uint8, 1 right, 2 left, without airways; same grid.
+    lobes : (Z, Y, X) uint8, 1-5 as in LOBES, same grid; counted inside the lungs only.
     voxel_ml : volume of one voxel in millilitres.
 
     Returns
@@ -42,6 +45,8 @@ def measure_density(hu: NDArray, lungs: NDArray[np.uint8], *, voxel_ml: float) -
     zones = lung_zones(lungs)
     regions = {"lungs": lungs > 0, "right": lungs == 1, "left": lungs == 2}
     regions |= {name: zones == number for number, name in ZONES.items()}
+    if lobes is not None:
+        regions |= {name: (lobes == number) & (lungs > 0) for number, name in LOBES.items()}
     rows = [{"region": name, **_measures(hu[mask].astype(np.float64), voxel_ml)} for name, mask in regions.items()]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

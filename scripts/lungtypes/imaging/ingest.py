@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lungtypes.errors import GeometryError, ScanFault
+from lungtypes.imaging.archive import unpack_scan
 from lungtypes.imaging.dicom import Series, choose_series, find_series, kernel_class, read_series
 from lungtypes.imaging.geometry import Volume, oriented_lps, read_volume
 from lungtypes.imaging.hounsfield import AIR_HU, MAX_HU
@@ -52,30 +54,37 @@ def ingest_scan(
     min_slices: int,
     max_thickness_mm: float,
     min_coverage_mm: float,
+    min_air_percent: float,
+    min_soft_percent: float,
     on_series: Callable[[pd.DataFrame], None] = lambda table: None,
 ) -> IngestedScan:
     """Read one scan, whatever its form, and check that its values are Hounsfield units.
 
-    on_series hears of every series found before one is chosen, so that a failed scan has its table too.
+    path : a DICOM folder, a NIfTI, NRRD or MHA file, or a ZIP archive of either.
+    min_air_percent, min_soft_percent : see :func:`check_hounsfield`.
+    on_series : hears of every series found before one is chosen, so that a failed scan has its table too.
 
     Raises
     ------
-    ScanFault : why the scan cannot be used (codes DCM-*, IMG-*, HU-*).
+    ScanFault : why the scan cannot be used (codes DCM-*, IMG-*, ZIP-*, HU-*).
     """
     if not Path(path).exists():
         raise ScanFault("IN-MISSING", "found nothing at the path of the sheet. Mend the path column.")
-    limits = {
-        "min_slices": min_slices,
-        "max_thickness_mm": max_thickness_mm,
-        "min_coverage_mm": min_coverage_mm,
-    }
+    limits = {"min_slices": min_slices, "max_thickness_mm": max_thickness_mm, "min_coverage_mm": min_coverage_mm}
+    tissue = {"min_air_percent": min_air_percent, "min_soft_percent": min_soft_percent}
+    options = {"wanted_series": wanted_series, "preferred_kernel": preferred_kernel, "on_series": on_series}
+    if Path(path).is_file() and str(path).lower().endswith(".zip"):
+        with tempfile.TemporaryDirectory() as folder:
+            return ingest_scan(unpack_scan(Path(path), Path(folder)), **options, **limits, **tissue)
     if Path(path).is_file() and str(path).lower().endswith(IMAGE_SUFFIXES):
-        return _from_image(Path(path), **limits)
+        scan = _from_image(Path(path), **limits)
+        check_hounsfield(scan.volume, **tissue)
+        return scan
     series = find_series(Path(path), **limits)
     on_series(series_table(series, None))
     chosen = choose_series(series, wanted=wanted_series, preferred_kernel=preferred_kernel)
     volume = oriented_lps(read_series(chosen))
-    check_hounsfield(volume)
+    check_hounsfield(volume, **tissue)
     return IngestedScan(
         volume=volume,
         series=series_table(series, chosen),
@@ -85,20 +94,21 @@ def ingest_scan(
     )
 
 
-def check_hounsfield(volume: Volume) -> None:
+def check_hounsfield(volume: Volume, *, min_air_percent: float, min_soft_percent: float) -> None:
     """Raise ScanFault (HU-*) unless the values look like a chest CT in HU.
 
-    Air (below -800 HU) must make up at least 2 % and soft tissue (-150 to 200 HU) at least 5 %.
+    Air is below -800 HU, soft tissue from -150 to 200 HU.
     """
     sample = volume.array[:: max(1, volume.array.shape[0] // 40)]
     air = float((sample < -800).mean())
     soft = float(((sample > -150) & (sample < 200)).mean())
     low, high = int(sample.min()), int(sample.max())
-    if air < 0.02 or soft < 0.05:
+    if 100 * air < min_air_percent or 100 * soft < min_soft_percent:
         raise ScanFault(
             "HU-IMPLAUSIBLE",
             f"values {low} to {high}, {100 * air:.1f} % air and {100 * soft:.1f} % soft tissue, expected a chest CT "
-            "in Hounsfield units (at least 2 % and 5 %). Is the rescale missing, or is it another body part?",
+            f"in Hounsfield units (at least {min_air_percent:g} % and {min_soft_percent:g} %). Is the rescale missing, "
+            "or is it another body part?",
         )
 
 
@@ -123,7 +133,6 @@ def _from_image(path: Path, *, min_slices: int, max_thickness_mm: float, min_cov
         raise ScanFault("DCM-THICK", f"voxels of {max(volume.spacing_mm):.1f} mm, expected {max_thickness_mm:g} mm.")
     hu = np.clip(np.rint(volume.array.astype(np.float32)), AIR_HU, MAX_HU).astype(np.int16)
     volume = volume.with_array(hu)
-    check_hounsfield(volume)
     row = dict.fromkeys(SERIES_COLUMNS)
     row |= {"series": "image", "slices": hu.shape[0], "gap_mm": volume.spacing_mm[0], "verdict": "chosen"}
     table = pd.DataFrame([row], columns=list(SERIES_COLUMNS))

@@ -94,20 +94,31 @@ def check_given_lungs(
     max_total_ml: float,
     min_side_ratio: float,
     max_side_ratio: float,
-    **_: float,
 ) -> LungSegmentation:
-    """Pass the user's own lung mask (1 right, 2 left, on the scan's grid) through the same gate as ours.
+    """Pass the user's own lung mask (1 right, 2 left, 3 airway, on the scan's grid) through the same gate as ours.
 
-    Raises GeometryError when the mask lies on another grid, ScanFault SEG-LABELS for other labels.
+    Raises
+    ------
+    GeometryError : the mask lies on another grid.
+    ScanFault : SEG-LABELS for other labels or swapped sides; SEG-VOLUME, SEG-RATIO.
     """
     given = oriented_lps(given)
     require_same_grid(scan, given, "scan and given lung mask")
     found = set(np.unique(given.array).tolist())
-    if not {1, 2} <= found <= {0, 1, 2, 3}:
+    if not {RIGHT, LEFT} <= found <= {0, RIGHT, LEFT, 3}:
         raise ScanFault("SEG-LABELS", f"given mask has labels {sorted(found)}, expected 1 (right) and 2 (left).")
-    labels = np.where(given.array <= 2, given.array, 0).astype(np.uint8)
+    labels = np.where(given.array <= LEFT, given.array, 0).astype(np.uint8)
+    require_right_on_the_right(labels)
     limits = (min_total_ml, max_total_ml), (min_side_ratio, max_side_ratio)
     return _gate(scan, labels, given.array == 3, "given", *limits)
+
+
+def require_right_on_the_right(labels: NDArray[np.uint8]) -> None:
+    """Raise ScanFault SEG-LABELS when label 1 lies to the patient's left of label 2 (index axes along LPS)."""
+    x_right, x_left = (float(np.flatnonzero((labels == side).any(axis=(0, 1))).mean()) for side in (RIGHT, LEFT))
+    if x_right >= x_left:
+        text = "label 1 lies on the patient's left, expected the right lung. Swap 1 and 2, or mend the orientation."
+        raise ScanFault("SEG-LABELS", text)
 
 
 def _working_image(scan: Volume) -> Volume:

@@ -160,7 +160,7 @@ def _apply(ants, ct, lungs, template_hu, template_lungs, affine, warps) -> Regis
         folded_fraction=float((values <= 0).mean()),
         jacobian_p01=float(np.percentile(values, 1)),
         jacobian_p99=float(np.percentile(values, 99)),
-        hu_correlation=_correlation(hu.array[overlap], template_hu.array[overlap]),
+        hu_correlation=hu_correlation(hu.array[overlap], template_hu.array[overlap]),
     )
 
 
@@ -179,7 +179,8 @@ def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     return 1.0 if total == 0 else 2.0 * int((first & second).sum()) / total
 
 
-def _correlation(first: NDArray, second: NDArray) -> float:
+def hu_correlation(first: NDArray, second: NDArray) -> float:
+    """Pearson correlation of the HU of the same voxels; NaN for fewer than ten or constant ones."""
     if first.size < 10 or first.std() == 0 or second.std() == 0:
         return float("nan")
     return float(np.corrcoef(first.astype(np.float64), second.astype(np.float64))[0, 1])

@@ -11,18 +11,25 @@ from lungtypes.errors import ScanFault
 from lungtypes.imaging.geometry import Volume, bounding_box, crop, from_sitk, require_same_grid, to_sitk
 from lungtypes.imaging.hounsfield import AIR_HU
 
-MAX_VOLUME_CHANGE = 0.03
-
 
 @dataclass(frozen=True)
 class ResampledScan:
-    """ct int16 HU and lungs uint8 (1 right, 2 left) on the same isotropic grid."""
+    """ct int16 HU, lungs uint8 (1 right, 2 left) and, when given, lobes uint8 (1-5) on the same isotropic grid."""
 
     ct: Volume
     lungs: Volume
+    lobes: Volume | None = None
 
 
-def resample_scan(ct: Volume, lungs: Volume, *, spacing_mm: float, margin_mm: float) -> ResampledScan:
+def resample_scan(
+    ct: Volume,
+    lungs: Volume,
+    lobes: Volume | None = None,
+    *,
+    spacing_mm: float,
+    margin_mm: float,
+    max_volume_change_percent: float,
+) -> ResampledScan:
     """Resample to ``spacing_mm`` and cut out the lungs' box widened by ``margin_mm``.
 
     HU are smoothed before downsampling (Gaussian, SD half the ratio of spacings) and interpolated
@@ -30,12 +37,15 @@ def resample_scan(ct: Volume, lungs: Volume, *, spacing_mm: float, margin_mm: fl
 
     Raises
     ------
-    GeometryError : ct and lungs have different grids.
-    ScanFault : RES-VOLUME when the lungs change by more than 3 % in volume.
+    GeometryError : ct, lungs and lobes have different grids.
+    ScanFault : RES-VOLUME when the lungs change by more than ``max_volume_change_percent``.
     """
     require_same_grid(ct, lungs, "ct and lungs")
+    if lobes is not None:
+        require_same_grid(ct, lobes, "ct and lobes")
     box = bounding_box(lungs.array > 0, lungs.spacing_mm, margin_mm + 2 * max(lungs.spacing_mm))
     ct, lungs = crop(ct, box), crop(lungs, box)
+    lobes = None if lobes is None else crop(lobes, box)
     image = sitk.Cast(to_sitk(ct), sitk.sitkFloat32)
     reference = _isotropic_grid(image, spacing_mm)
     smoothed = _anti_aliased(image, spacing_mm)
@@ -43,20 +53,23 @@ def resample_scan(ct: Volume, lungs: Volume, *, spacing_mm: float, margin_mm: fl
     hu = hu.with_array(np.rint(hu.array).astype(np.int16))
     labels = hu.with_array(resample_labels(lungs, reference))
     before, after = ((v.array > 0).sum() * v.voxel_ml for v in (lungs, labels))
-    if abs(after - before) > MAX_VOLUME_CHANGE * before:
+    if 100 * abs(after - before) > max_volume_change_percent * before:
         raise ScanFault(
             "RES-VOLUME",
-            f"lungs of {before:.0f} mL became {after:.0f} mL, expected a change below 3 %. "
+            f"lungs of {before:.0f} mL became {after:.0f} mL, expected a change below {max_volume_change_percent:g} %. "
             "The slices are too thick for this spacing; choose a coarser one.",
         )
     box = bounding_box(labels.array > 0, labels.spacing_mm, margin_mm)
-    return ResampledScan(crop(hu, box), crop(labels, box))
+    if lobes is not None:  # where lobes meet none has half of a voxel, and still one of them is there
+        shares = resample_labels(lobes, reference, min_share=1e-3)
+        lobes = crop(hu.with_array(np.where(labels.array > 0, shares, 0).astype(np.uint8)), box)
+    return ResampledScan(crop(hu, box), crop(labels, box), lobes)
 
 
-def resample_labels(labels: Volume, reference: sitk.Image) -> np.ndarray:
-    """Labels on another grid: linear share per label, the largest of at least one half wins."""
+def resample_labels(labels: Volume, reference: sitk.Image, *, min_share: float = 0.5) -> np.ndarray:
+    """Labels on another grid: linear share per label, the largest of at least ``min_share`` wins."""
     result = np.zeros(reference.GetSize()[::-1], np.uint8)
-    best = np.full(result.shape, 0.5, np.float32)
+    best = np.full(result.shape, min_share, np.float32)
     for label in np.unique(labels.array[labels.array > 0]):
         image = to_sitk(labels.with_array((labels.array == label).astype(np.float32)))
         share = sitk.GetArrayFromImage(sitk.Resample(image, reference, sitk.Transform(), sitk.sitkLinear, 0.0))

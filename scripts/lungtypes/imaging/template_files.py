@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from lungtypes.errors import InputError, ScanFault
 from lungtypes.imaging.geometry import read_volume, write_sitk, write_volume
+from lungtypes.imaging.given import read_given_template
 from lungtypes.imaging.registration import register_to_template
 from lungtypes.imaging.registration_files import check_registration
 from lungtypes.imaging.template import (
@@ -23,7 +24,7 @@ from lungtypes.imaging.template import (
     composite_displacement,
     update_template,
 )
-from lungtypes.provenance import whole_folder, write_json
+from lungtypes.provenance import whole_folder, write_json, write_table
 
 MAX_FAILED_SHARE = 0.1  # of the sample, and at least one
 
@@ -163,10 +164,21 @@ def copy_last_iteration(means: Sequence[Path], *, hu: str, lungs: str, probabili
 
 
 def convergence_table(means: Sequence[Path]) -> pd.DataFrame:
-    """convergence.tsv: one row an iteration that was used."""
+    """convergence.tsv: one row an iteration that was used; no iterations, no rows."""
     columns = ["iteration", "dice", "mean_update_mm", "volume_change_percent", "lungs_ml", "converged"]
     rows = [status for status in map(_status, means) if status["used"]]
     return pd.DataFrame([{name: row.get(name, np.nan) for name in columns} for row in rows], columns=columns)
+
+
+def adopt_template(
+    image: str | Path, lungs: str | Path, *, hu: str, mask: str, probability: str, convergence: str
+) -> None:
+    """Write the user's own template as the template of the study; raises InputError when it cannot serve as one."""
+    template, labels = read_given_template(image, lungs)
+    write_volume(template, Path(hu))
+    write_volume(labels, Path(mask))
+    write_volume(labels.with_array((labels.array > 0).astype(np.float32)), Path(probability))
+    write_table(convergence, convergence_table([]))
 
 
 def _status(folder: Path) -> dict:

@@ -1,4 +1,4 @@
-"""Upper, middle and lower lung zones of equal volume."""
+"""Regions of the lungs: zones of equal volume, and the names of the lobes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 ZONES = {1: "upper", 2: "middle", 3: "lower"}
+# the order of lungs.lobe_labels in the config, and the labels that lungtypes writes
+LOBES = {1: "right_upper", 2: "right_middle", 3: "right_lower", 4: "left_upper", 5: "left_lower"}
 
 
 def lung_zones(lungs: NDArray[np.uint8]) -> NDArray[np.uint8]:

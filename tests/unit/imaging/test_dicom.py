@@ -10,7 +10,8 @@ from lungtypes.imaging.ingest import ingest_scan
 from lungtypes.phantom.dicom_writer import truncate_file, write_localizer, write_series
 
 LIMITS = {"min_slices": 10, "max_thickness_mm": 5.0, "min_coverage_mm": 30.0}
-INGEST = {"wanted_series": None, "preferred_kernel": "soft", **LIMITS}
+TISSUE = {"min_air_percent": 2.0, "min_soft_percent": 5.0}
+INGEST = {"wanted_series": None, "preferred_kernel": "soft", **LIMITS, **TISSUE}
 
 
 def chest(slices=20):

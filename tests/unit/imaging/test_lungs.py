@@ -16,14 +16,8 @@ from lungtypes.phantom.anatomy import draw_person
 from lungtypes.phantom.scan import virtual_scan
 from lungtypes.phantom.scanner import SCANNERS
 
-LIMITS = {
-    "air_threshold_hu": -400.0,
-    "closing_mm": 8.0,
-    "min_total_ml": 1500.0,
-    "max_total_ml": 11000.0,
-    "min_side_ratio": 0.6,
-    "max_side_ratio": 2.5,
-}
+GATE = {"min_total_ml": 1500.0, "max_total_ml": 11000.0, "min_side_ratio": 0.6, "max_side_ratio": 2.5}
+LIMITS = {"air_threshold_hu": -400.0, "closing_mm": 8.0, **GATE}
 
 
 def scan_of(group, index, scanner):
@@ -89,9 +83,12 @@ def test_no_lung_and_one_lung_are_faults():
 def test_given_mask_passes_the_same_gate():
     scan, thorax = scan_of("control", 3, 0)
     given = scan.with_array(thorax.lungs)
-    assert check_given_lungs(scan, given, **LIMITS).split_by == "given"
+    assert check_given_lungs(scan, given, **GATE).split_by == "given"
     with pytest.raises(ScanFault, match="SEG-LABELS"):
-        check_given_lungs(scan, scan.with_array((thorax.lungs > 0).astype(np.uint8)), **LIMITS)
+        check_given_lungs(scan, scan.with_array((thorax.lungs > 0).astype(np.uint8)), **GATE)
+    swapped = np.choose(thorax.lungs, [0, 2, 1]).astype(np.uint8)
+    with pytest.raises(ScanFault, match="label 1 lies on the patient's left"):
+        check_given_lungs(scan, scan.with_array(swapped), **GATE)
     with pytest.raises(ScanFault, match="SEG-RATIO"):
         half = np.where((thorax.lungs == 1) & (np.arange(128) > 40), 0, thorax.lungs)
-        check_given_lungs(scan, scan.with_array(half.astype(np.uint8)), **LIMITS)
+        check_given_lungs(scan, scan.with_array(half.astype(np.uint8)), **GATE)

@@ -1,0 +1,105 @@
+"""What a study may bring with it: a template, and volumes that are registered to it already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungtypes.errors import GeometryError, InputError, ScanFault
+from lungtypes.imaging.geometry import Volume, oriented_lps, read_volume, require_same_grid, same_grid
+from lungtypes.imaging.hounsfield import AIR_HU, MAX_HU
+from lungtypes.imaging.lungs import LEFT, RIGHT, require_right_on_the_right
+from lungtypes.imaging.registration import dice, hu_correlation
+
+LUNG_HU = (-980.0, -200.0)  # the median of any lung, sick ones included, lies between
+
+
+@dataclass(frozen=True)
+class GivenRegistration:
+    """A volume that came registered: ct int16 HU and lungs (1 right, 2 left) on the template's grid; its figures."""
+
+    ct: Volume
+    lungs: Volume
+    figures: dict[str, float | None]
+
+
+def read_given_template(image: str | Path, lungs: str | Path) -> tuple[Volume, Volume]:
+    """The user's template, int16 HU, and its lungs (1 right, 2 left), index axes along LPS.
+
+    Raises InputError when they do not fit together, have other labels, or are not in HU.
+    """
+    try:
+        hu, mask = (oriented_lps(read_volume(Path(path))) for path in (image, lungs))
+        require_same_grid(hu, mask, "template.image and template.lungs")
+    except GeometryError as error:
+        raise InputError(f"template.image, template.lungs: {error}") from error
+    found = set(np.unique(mask.array).tolist())
+    if found != {0, RIGHT, LEFT}:
+        raise InputError(f"template.lungs: found labels {sorted(found)[:12]}, expected 0, 1 (right) and 2 (left).")
+    labels = mask.array.astype(np.uint8)
+    try:
+        require_right_on_the_right(labels)
+        ct = _as_hu(hu, labels)
+    except ScanFault as fault:
+        raise InputError(f"template: {fault.message}") from fault
+    return ct, mask.with_array(labels)
+
+
+def check_given_registration(
+    ct: Volume, lungs: Volume | None, *, template: Volume, mask: Volume, min_dice: float
+) -> GivenRegistration:
+    """A volume that the user registered, on the grid of the template.
+
+    Parameters
+    ----------
+    ct : HU in template space; what lies outside the lungs does not matter.
+    lungs : its lung mask in template space, or None where the template's own mask holds for it.
+    template, mask : the template's HU and lungs.
+    min_dice : worse overlap of a lung with the template's fails.
+
+    Raises
+    ------
+    ScanFault : REG-GRID, IMG-NAN, HU-IMPLAUSIBLE, SEG-LABELS, REG-DICE.
+    """
+    ct = oriented_lps(ct)
+    lungs = mask if lungs is None else oriented_lps(lungs)
+    for name, image in (("volume", ct), ("lung mask", lungs)):
+        if not same_grid(image, mask):
+            found = f"{image.array.shape} voxels of {image.spacing_mm} mm"
+            expected = f"{mask.array.shape} of {mask.spacing_mm} mm at the same place"
+            raise ScanFault("REG-GRID", f"registered {name} has {found}, expected {expected}. Resample it.")
+    found = set(np.unique(lungs.array).tolist())
+    if found != {0, RIGHT, LEFT}:
+        raise ScanFault("SEG-LABELS", f"given mask has labels {sorted(found)[:12]}, expected 1 (right) and 2 (left).")
+    labels = lungs.array.astype(np.uint8)
+    hu = _as_hu(ct, labels)
+    overlap = (labels > 0) & (mask.array > 0)
+    figures = {
+        "dice_right": dice(labels == RIGHT, mask.array == RIGHT),
+        "dice_left": dice(labels == LEFT, mask.array == LEFT),
+        "hu_correlation": hu_correlation(hu.array[overlap], template.array[overlap]),
+        "folded_fraction": None,  # the deformation was not brought along
+        "jacobian_p01": None,
+        "jacobian_p99": None,
+    }
+    worst = min(figures["dice_right"], figures["dice_left"])
+    if worst < min_dice:
+        text = f"lung overlap with the template of {worst:.3f}, expected at least {min_dice:g}. Look at the mask."
+        raise ScanFault("REG-DICE", text)
+    return GivenRegistration(hu, hu.with_array(labels), figures)
+
+
+def _as_hu(volume: Volume, lungs: NDArray[np.uint8]) -> Volume:
+    """int16 HU; raises ScanFault when the lungs hold NaN or do not look like lungs in HU."""
+    inside = volume.array[lungs > 0]
+    if not np.isfinite(inside).all():
+        raise ScanFault("IMG-NAN", "found NaN or infinite values in the lungs, expected HU. Convert the image again.")
+    median = float(np.median(inside))
+    if not LUNG_HU[0] <= median <= LUNG_HU[1]:
+        text = f"median of the lungs is {median:.4g}, expected {LUNG_HU[0]:g} to {LUNG_HU[1]:g} HU. Undo the scaling."
+        raise ScanFault("HU-IMPLAUSIBLE", text)
+    clean = np.nan_to_num(volume.array.astype(np.float32), nan=AIR_HU, posinf=MAX_HU, neginf=AIR_HU)
+    return volume.with_array(np.rint(np.clip(clean, AIR_HU, MAX_HU)).astype(np.int16))
