@@ -21,7 +21,12 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        rules.report.input if METHODS else COHORT_ARRAY,
+        REPORT if METHODS else [*COHORT_ARRAY, ATTRITION],
+
+
+rule check:
+    input:
+        [],  # the checks ran when this file was read; `snakemake check --cores 1` plans nothing else
 
 
 rule ingest:
@@ -31,13 +36,13 @@ rule ingest:
 
 rule lungs:
     input:
-        expand(LUNGS, subject=SUBJECTS),
+        expand(LUNGS, subject=SCANNED),
         DENSITOMETRY,
 
 
 rule resample:
     input:
-        expand(RESAMPLED, subject=SUBJECTS),
+        expand(RESAMPLED, subject=SCANNED),
 
 
 rule template:
@@ -54,6 +59,7 @@ rule register:
 rule volumes:
     input:
         COHORT_ARRAY,
+        ATTRITION,
 
 
 rule clam:

@@ -1,13 +1,24 @@
-"""Rule collect_attrition: how far each subject came, and why not further."""
+"""Rule collect_attrition: how far each subject came, why not further, and what a human should look at."""
 
 from lungtypes.cohort.attrition import attrition_table
+from lungtypes.cohort.collect import collect_json
+from lungtypes.cohort.review import review_table
 from lungtypes.provenance import open_log, record, write_table
 
 open_log(snakemake.log[0])
 config = snakemake.params.config
-folders = {s: [f] for s, f in zip(config["subjects"], snakemake.input.folders, strict=True)}
-table = attrition_table(folders, max_failed_fraction=config["max_failed_fraction"])
+registered = dict(zip(config["subjects"], snakemake.input.registered, strict=True))
+density = dict(zip(config["scanned"], snakemake.input.density, strict=True))
+lungs = dict(zip(config["scanned"], snakemake.input.lungs, strict=True))
+table = attrition_table(registered, density)
 write_table(snakemake.output.table, table)
+proposals = review_table(
+    table,
+    lungs=collect_json(lungs, "lungs.json"),
+    registration=collect_json(registered, "registration.json"),
+    decided=set(map(tuple, config["decided"])),
+)
+write_table(snakemake.output.review, proposals)
 record(
     snakemake.params.results,
     snakemake.rule,

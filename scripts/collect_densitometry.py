@@ -5,7 +5,8 @@ from lungtypes.provenance import open_log, record, write_table
 
 open_log(snakemake.log[0])
 subjects = snakemake.params.config["subjects"]
-table = collect_tables(dict(zip(subjects, snakemake.input.folders, strict=True)), "densitometry.tsv")
+tables = [f"{folder}/densitometry.tsv" for folder in snakemake.input.folders]
+table = collect_tables(dict(zip(subjects, tables, strict=True)))
 write_table(snakemake.output.table, table)
 record(
     snakemake.params.results,

@@ -14,7 +14,10 @@ config = snakemake.params.config
 def work(folder: Path) -> None:
     scan = read_volume(Path(snakemake.input.scan) / "ct.nii.gz")
     lungs = read_volume(Path(snakemake.input.lungs) / "lungs.nii.gz")
-    write_table(folder / "densitometry.tsv", measure_density(scan.array, lungs.array, voxel_ml=scan.voxel_ml))
+    lobes = Path(snakemake.input.lungs) / "lobes.nii.gz"
+    lobes = read_volume(lobes).array if lobes.exists() else None
+    table = measure_density(scan.array, lungs.array, lobes, voxel_ml=scan.voxel_ml)
+    write_table(folder / "densitometry.tsv", table)
 
 
 run_scan_stage(

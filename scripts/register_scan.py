@@ -1,40 +1,34 @@
-"""Rule register_scan: one scan in template space, with its transforms and quality figures."""
+"""Rule register_scan: one scan in template space with its quality figures, registered by us or by the user."""
 
-import shutil
 from pathlib import Path
 
 from lungtypes.cohort.status import run_scan_stage
 from lungtypes.device import set_itk
-from lungtypes.imaging.geometry import read_volume
-from lungtypes.imaging.registration import register_to_template
-from lungtypes.imaging.registration_files import check_registration, write_registration
+from lungtypes.imaging.registration_files import adopt_registered, register_scan
 from lungtypes.provenance import open_log, record
 from lungtypes.randomness import derive_seed
 
-open_log(snakemake.log[0])
+given = {name: snakemake.input.get(name) for name in ("registered", "lungs")}
+open_log(snakemake.log[0], hide=[path for path in given.values() if path])
 config, subject = snakemake.params.config, snakemake.wildcards.subject
-limits = {name: config["register"][name] for name in ("min_dice", "max_folded_fraction")}
-options = {name: value for name, value in config["register"].items() if name not in limits}
 set_itk(threads=config["itk_threads"], seed=derive_seed(config["seed"], "register", subject))
+template = {name: snakemake.input[name] for name in ("template", "mask")}
 
 
 def work(folder: Path) -> None:
-    scan = Path(snakemake.input.scan)
-    images = [scan / "ct.nii.gz", scan / "lungs.nii.gz", snakemake.input.template, snakemake.input.mask]
-    scratch = folder / "scratch"
-    scratch.mkdir()
-    result = register_to_template(*map(read_volume, images), **options, work_dir=scratch)
-    write_registration(folder, result)
-    shutil.rmtree(scratch)
-    check_registration(result, **limits)
+    if given["registered"]:
+        adopt_registered(folder, **given, **template, min_dice=config["register"]["min_dice"])
+    else:
+        register_scan(folder, snakemake.input.scan, **template, **config["register"])
 
 
 run_scan_stage(
     snakemake.output.folder,
     subject=subject,
     stage="register",
-    upstream=[snakemake.input.scan],
+    upstream=[] if given["registered"] else [snakemake.input.scan],
     strict=config["strict"],
+    decision=config["decision"],
     work=work,
 )
 record(

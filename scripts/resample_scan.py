@@ -16,9 +16,13 @@ set_itk(threads=config["itk_threads"], seed=1)
 def work(folder: Path) -> None:
     scan = read_volume(Path(snakemake.input.scan) / "ct.nii.gz")
     lungs = read_volume(Path(snakemake.input.lungs) / "lungs.nii.gz")
-    resampled = resample_scan(scan, lungs, **config["resample"])
+    lobes = Path(snakemake.input.lungs) / "lobes.nii.gz"
+    lobes = read_volume(lobes) if lobes.exists() else None
+    resampled = resample_scan(scan, lungs, lobes, **config["resample"])
     write_volume(resampled.ct, folder / "ct.nii.gz")
     write_volume(resampled.lungs, folder / "lungs.nii.gz")
+    if resampled.lobes is not None:
+        write_volume(resampled.lobes, folder / "lobes.nii.gz")
 
 
 run_scan_stage(
@@ -27,6 +31,7 @@ run_scan_stage(
     stage="resample",
     upstream=[snakemake.input.lungs],
     strict=config["strict"],
+    decision=config["decision"],
     work=work,
 )
 record(

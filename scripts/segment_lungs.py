@@ -1,27 +1,28 @@
-"""Rule segment_lungs: right and left lung of one scan, or the mask that the user brought."""
+"""Rule segment_lungs: right and left lung of one scan, or the masks that the user brought."""
 
 from pathlib import Path
 
 from lungtypes.cohort.status import run_scan_stage
 from lungtypes.device import set_itk
 from lungtypes.imaging.geometry import read_volume, write_volume
-from lungtypes.imaging.lungs import check_given_lungs, segment_lungs
+from lungtypes.imaging.lobes import find_lungs
 from lungtypes.provenance import open_log, record, write_json
 
-open_log(snakemake.log[0], hide=[str(snakemake.input.given or "")])
+given = {f"given_{name}": snakemake.input.get(name) for name in ("lungs", "lobes")}
+open_log(snakemake.log[0], hide=[path for path in given.values() if path])
 config = snakemake.params.config
 set_itk(threads=config["itk_threads"], seed=1)
 
 
 def work(folder: Path) -> None:
     scan = read_volume(Path(snakemake.input.scan) / "ct.nii.gz")
-    if snakemake.input.given:
-        lungs = check_given_lungs(scan, read_volume(Path(snakemake.input.given)), **config["lungs"])
-    else:
-        lungs = segment_lungs(scan, **config["lungs"])
-    write_volume(lungs.labels, folder / "lungs.nii.gz")
-    write_volume(scan.with_array(lungs.airway), folder / "airway.nii.gz")
-    write_json(folder / "lungs.json", lungs.checks())
+    masks = {name: read_volume(Path(path)) if path else None for name, path in given.items()}
+    found = find_lungs(scan, **masks, **config["lungs"])
+    write_volume(found.lungs.labels, folder / "lungs.nii.gz")
+    write_volume(scan.with_array(found.lungs.airway), folder / "airway.nii.gz")
+    if found.lobes is not None:
+        write_volume(found.lobes, folder / "lobes.nii.gz")
+    write_json(folder / "lungs.json", found.lungs.checks())
 
 
 run_scan_stage(
@@ -30,6 +31,7 @@ run_scan_stage(
     stage="lungs",
     upstream=[snakemake.input.scan],
     strict=config["strict"],
+    decision=config["decision"],
     work=work,
 )
 record(

@@ -1,18 +1,19 @@
 """Rule select_template_sample: which subjects make the template, and which one it starts from."""
 
-from lungtypes.cohort.collect import failed_scans, lung_volumes
+import pandas as pd
+
+from lungtypes.cohort.collect import lung_volumes
+from lungtypes.cohort.gate import check_failures
 from lungtypes.cohort.sampling import sample_table
-from lungtypes.errors import InputError
 from lungtypes.provenance import open_log, record, sha256_of, write_table
 
 open_log(snakemake.log[0])
 config = snakemake.params.config
 folders = dict(zip(config["subjects"], snakemake.input.resampled, strict=True))
-volumes = lung_volumes(folders)
-if len(volumes) < 3:
-    raise InputError(
-        f"template: found {len(volumes)} usable scans, expected at least 3. Failed: {failed_scans(folders)}"
-    )
+screening = snakemake.input.screening
+statuses = pd.read_csv(screening, sep="\t", dtype=str, keep_default_na=False)
+check_failures(statuses, max_failed_fraction=config["max_failed_fraction"], place=screening)
+volumes = lung_volumes(folders, dict(zip(config["subjects"], snakemake.input.lungs, strict=True)))
 checksums = {s: sha256_of(f"{folders[s]}/ct.nii.gz") for s in volumes.subject}
 strata = dict(zip(config["subjects"], config["strata"], strict=True))
 table = sample_table(volumes, strata, checksums, size=config["size"], seed=config["seed"])

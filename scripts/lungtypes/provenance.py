@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 PACKAGE = "lungtypes"
+STOPPED = "stopped: "  # opens the last line of a failed job's log
 SCRIPTS = Path(__file__).resolve().parent.parent
 RECORDED_PACKAGES = (
     "antspyx",
@@ -122,6 +123,8 @@ def open_log(path: str | Path, *, hide: Sequence[str] = ()) -> None:
 
     def log_and_show(kind, error, trace):
         logging.getLogger(PACKAGE).error("stopped by %s", kind.__name__, exc_info=(kind, error, trace))
+        one_line = " ".join(str(error).split())
+        logging.getLogger(PACKAGE).error("%s%s: %s", STOPPED, kind.__name__, one_line)
         sys.__excepthook__(kind, error, trace)
 
     sys.excepthook = log_and_show

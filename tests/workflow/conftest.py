@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,14 +55,27 @@ SMALL = {
 class Study:
     """A working folder with a generated cohort, and Snakemake to run on it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, snakefile: Path = ROOT / "Snakefile") -> None:
         self.folder = folder
         self.results = folder / "results"
+        self.snakefile = snakefile
+
+    def command(self, *arguments: str) -> list[str]:
+        """``snakemake -d folder`` with the study's config."""
+        command = [sys.executable, "-m", "snakemake", "-s", str(self.snakefile), "-d", str(self.folder)]
+        return [*command, *arguments, "--configfile", "study.yaml"]
+
+    def planned(self, *arguments: str, check: bool = True) -> dict[str, int]:
+        """Jobs by rule of a dry run; nothing to be done is an empty dict."""
+        text = self.snakemake("-n", *arguments, "--quiet", "host", check=check).stdout
+        if "Nothing to be done" in text:
+            return {}
+        table = text.rpartition("Job stats:")[2].partition("\ntotal")[0]
+        return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
 
     def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
-        """Run ``snakemake -d folder`` with the study's config; stdout and stderr together."""
-        command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "-d", str(self.folder)]
-        command += [*arguments, "--configfile", "study.yaml"]
+        """Run :meth:`command`; stdout and stderr together."""
+        command = self.command(*arguments)
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             command, cwd=self.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -100,3 +114,25 @@ def finished(planned, tmp_path_factory) -> Study:
     study = Study(folder)
     study.log = study.snakemake("--cores", "2", "--quiet", "rules").stdout
     return study
+
+
+@pytest.fixture
+def fake(tmp_path) -> Study:
+    """Twelve scans whose files only exist: enough to plan with, nothing to run."""
+    return make_fake_study(tmp_path)
+
+
+def make_fake_study(folder: Path, n: int = 12) -> Study:
+    """A sheet of ``n`` scans that are empty files, and a clinical table."""
+    (folder / "scans").mkdir(parents=True)
+    (folder / "config").mkdir()
+    subjects = [f"S{number:05d}" for number in range(1, n + 1)]
+    rows = ["subject\tpath"]
+    for subject in subjects:
+        (folder / "scans" / f"{subject}.nii.gz").touch()
+        rows.append(f"{subject}\tscans/{subject}.nii.gz")
+    (folder / "config/subjects.tsv").write_text("\n".join(rows) + "\n")
+    clinical = ["subject\tage\tfev1_l", *[f"{s}\t{40 + n % 30}\t{2 + n % 3}" for n, s in enumerate(subjects)]]
+    (folder / "config/clinical.tsv").write_text("\n".join(clinical) + "\n")
+    (folder / "study.yaml").write_text("seed: 1\n")
+    return Study(folder)

@@ -6,13 +6,10 @@ ASSOCIATION = {
 }
 
 
-HAS_OUTCOMES = count_rows(config["clinical"]) > 0
-
-
 rule associate_outcomes:
     input:
         assignment=results("{method}/assignment.tsv"),
-        clinical=config["clinical"],
+        clinical=config["clinical"] or [],
     output:
         **ASSOCIATION,
     log:

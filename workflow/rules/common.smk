@@ -1,26 +1,27 @@
-# What all rules share: checked config and sheet, paths, code stamps. Nothing heavier than pandas is imported.
+# What all rules share: checked config and sheets, paths, code stamps. Nothing heavier than pandas is imported.
 import sys
 from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
 
 ROOT = Path(workflow.current_basedir).parent.parent
 SCRIPTS = ROOT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from lungtypes.cohort.config import check_config
+from lungtypes.cohort.check import check_inputs, load_inputs
+from lungtypes.cohort.config import typed
+from lungtypes.cohort.overrule import with_open_limits
+from lungtypes.cohort.plan_notes import plan_notes
 from lungtypes.cohort.sampling import sample_size
-from lungtypes.cohort.sheet import read_sheet
 from lungtypes.errors import InputError
+from lungtypes.failures import FailedJob, describe_failures
 from lungtypes.provenance import stamp, write_run_manifest
 
-SCHEMAS = ROOT / "workflow" / "schemas"
+DEFAULTS = ROOT / "config" / "config.yaml"
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 ENVIRONMENT = "../../envs/environment.yaml"
-
-
-# the defaults of this repository, then the study's own file where `snakemake -d study` runs elsewhere
-configfile: str(ROOT / "config" / "config.yaml")
 
 
 if Path("config/config.yaml").exists():
@@ -28,28 +29,35 @@ if Path("config/config.yaml").exists():
     configfile: "config/config.yaml"
 
 
-try:
-    check_config(config, yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text()))
-    SHEET = read_sheet(config["subjects"])
-except InputError as fault:
-    raise WorkflowError(f"The input needs mending before anything can run.\n{fault}")
-if SHEET.empty:
-    raise WorkflowError(
-        f"{config['subjects']} holds no scans yet. Add one row a scan: its id in column subject, its DICOM folder "
-        "or NIfTI file in column path (see config/README.md). To try lungtypes without data of your own: make demo"
-    )
+# Whoever calls, `snakemake -d study` or a workflow that imports this one as a module, names only what differs.
+merged = yaml.safe_load(DEFAULTS.read_text())
+update_config(merged, config)
+schema = yaml.safe_load(SCHEMA.read_text())
+config.update(typed(merged, schema))
 
-SUBJECTS = SHEET.subject.tolist()
-PATHS = dict(zip(SHEET.subject, SHEET.path))
-TRAINING = [
-    s
-    for s in SUBJECTS
-    if "split" not in SHEET or SHEET.set_index("subject").split[s] != "test"
-]
-if len(TRAINING) < 3:
-    raise WorkflowError(
-        f"{config['subjects']}: found {len(TRAINING)} scans to learn from, expected at least 3 (rows whose split is not test)."
-    )
+
+if workflow.is_main_process:
+    try:
+        INPUTS = check_inputs(
+            config,
+            schema,
+            config_files=workflow.configfiles,
+        )
+    except InputError as fault:
+        raise WorkflowError(
+            f"The input needs mending before anything can run.\n{fault}"
+        )
+    print(f"lungtypes: {INPUTS.summary}", file=sys.stderr)
+    for note in plan_notes(config, INPUTS):
+        print(f"lungtypes: {note}", file=sys.stderr)
+else:  # a job of a run that was checked when it started
+    INPUTS = load_inputs(config)
+
+SCANS = INPUTS.sheet.set_index("subject").to_dict("index")
+SUBJECTS = list(SCANS)
+SCANNED = [s for s in SUBJECTS if not SCANS[s].get("registered")]
+TRAINING = [s for s in SUBJECTS if INPUTS.splits[s] == "train"]
+HAS_OUTCOMES = INPUTS.n_clinical > 0
 METHODS = ["clam"] if config["clam"]["enabled"] else []
 RESULTS = config["results"].rstrip("/")
 
@@ -77,28 +85,67 @@ def results_folder(wildcards):
     return RESULTS
 
 
+def intermediate(path):
+    """A folder that `keep: results` deletes as soon as nothing needs it any more."""
+    folder = directory(results(path))
+    return temp(folder) if config["keep"] == "results" else folder
+
+
 def settings(*sections, **more):
     """One dict of plain values for ``params: config=``: whole sections of the config and single values."""
     chosen = {name: config[name] for name in sections}
     return {**chosen, **more}
 
 
+def scan_settings(stage, *keys):
+    """The ``params: config=`` of a per-scan stage: its section, strict, more keys, and a human's decision."""
+
+    def of_scan(wildcards):
+        decision = INPUTS.decisions.get((wildcards.subject, stage))
+        chosen = settings(stage, "strict", *keys, decision=None)
+        if decision:
+            chosen["decision"] = {
+                name: getattr(decision, name) for name in ("decision", "by", "reason")
+            }
+            if decision.decision == "accept":
+                chosen[stage] = with_open_limits(chosen[stage], stage)
+        if stage == "ingest":
+            chosen["series"] = sheet_value("series", wildcards.subject)
+        return chosen
+
+    return of_scan
+
+
 def sheet_value(column, subject):
     """The sheet's entry, or empty where the column is absent."""
-    if column not in SHEET.columns:
-        return ""
-    return str(SHEET.loc[SHEET.subject == subject, column].iloc[0])
+    return SCANS[subject].get(column, "")
 
 
-def count_rows(path):
-    """Rows below the header; no such file counts as none."""
-    path = Path(path)
-    return max(len(path.read_text().splitlines()) - 1, 0) if path.is_file() else 0
+def sheet_file(column):
+    """Input function: the file that the sheet names for the subject, if any."""
+    return lambda wildcards: sheet_value(column, wildcards.subject) or []
+
+
+def scan_to_register(wildcards):
+    """The resampled scan, unless the user brought a registered volume."""
+    given = sheet_value("registered", wildcards.subject)
+    return [] if given else RESAMPLED.format(subject=wildcards.subject)
+
+
+def lungs_of_registered(wildcards):
+    """The lung mask beside a registered volume; that of a scan to be registered lies in the scan's space."""
+    given = sheet_value("registered", wildcards.subject)
+    return sheet_value("lungs", wildcards.subject) or [] if given else []
 
 
 def previous_mean(wildcards):
     """The template of the iteration before."""
     return TEMPLATE_MEAN.format(iteration=int(wildcards.iteration) - 1)
+
+
+def finished_work():
+    """Whether this run did anything but check."""
+    return any(job.rule.name != "check" for job in workflow.dag.finished_jobs)
 
 
 def write_manifest(state):
@@ -112,15 +159,32 @@ def write_manifest(state):
 
 
 def explain_failure():
-    print(
-        f"lungtypes: a job failed. The job's name, its subject and its log are named above; logs lie in "
-        f"{RESULTS}/logs/. Mend the cause and run the same command again: finished work is kept.",
-        file=sys.stderr,
-    )
+    jobs = [
+        part
+        for job in workflow.scheduler.failed
+        for part in getattr(job, "jobs", [job])
+    ]
+    failed = [
+        FailedJob(
+            job.rule.name,
+            job.wildcards_dict.get("subject", ""),
+            str(next(iter(job.log), "")),
+        )
+        for job in jobs
+    ]
+    print(describe_failures(failed), file=sys.stderr)
+
+
+onstart:
+    if config[
+        "strict"
+    ]:  # the first faulty scan stops the run, whatever the profile says
+        workflow.scheduler.keepgoing = False
 
 
 onsuccess:
-    write_manifest("complete")
+    if finished_work():
+        write_manifest("complete")
 
 
 onerror:

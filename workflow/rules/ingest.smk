@@ -1,13 +1,15 @@
 # Every scan becomes one CT in HU, or a reason why not.
 INGESTED = results("ingest/{subject}")
+SCAN_SERIES = results("series/{subject}.tsv")
 SERIES = results("ingest/series.tsv")
 
 
 rule ingest_scan:
     input:
-        scan=lambda wildcards: PATHS[wildcards.subject],
+        scan=sheet_file("path"),
     output:
-        folder=directory(INGESTED),
+        folder=intermediate("ingest/{subject}"),
+        series=SCAN_SERIES,
     log:
         results("logs/ingest_scan/{subject}.log"),
     benchmark:
@@ -19,11 +21,7 @@ rule ingest_scan:
         mem_mb=2000,
         runtime=20,
     params:
-        config=lambda wildcards: settings(
-            "ingest",
-            strict=config["strict"],
-            series=sheet_value("series", wildcards.subject),
-        ),
+        config=scan_settings("ingest"),
         results=results_folder,
         code=stamp("lungtypes.imaging.ingest", script="ingest_scan.py"),
     script:
@@ -32,7 +30,7 @@ rule ingest_scan:
 
 rule collect_series:
     input:
-        folders=expand(INGESTED, subject=SUBJECTS),
+        tables=expand(SCAN_SERIES, subject=SCANNED),
     output:
         table=SERIES,
     log:
@@ -46,7 +44,7 @@ rule collect_series:
         mem_mb=1000,
         runtime=10,
     params:
-        config={"subjects": SUBJECTS},
+        config={"subjects": SCANNED},
         results=results_folder,
         code=stamp("lungtypes.cohort.collect", script="collect_series.py"),
     script:

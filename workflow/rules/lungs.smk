@@ -7,7 +7,8 @@ DENSITOMETRY = results("densitometry.tsv")
 rule segment_lungs:
     input:
         scan=INGESTED,
-        given=lambda wildcards: sheet_value("lungs", wildcards.subject) or [],
+        lungs=sheet_file("lungs"),
+        lobes=sheet_file("lobes"),
     output:
         folder=directory(LUNGS),
     log:
@@ -21,11 +22,9 @@ rule segment_lungs:
         mem_mb=4000,
         runtime=20,
     params:
-        config=settings(
-            "lungs", strict=config["strict"], itk_threads=config["itk_threads"]
-        ),
+        config=scan_settings("lungs", "itk_threads"),
         results=results_folder,
-        code=stamp("lungtypes.imaging.lungs", script="segment_lungs.py"),
+        code=stamp("lungtypes.imaging.lobes", script="segment_lungs.py"),
     script:
         "../../scripts/segment_lungs.py"
 
@@ -56,7 +55,7 @@ rule measure_densitometry:
 
 rule collect_densitometry:
     input:
-        folders=expand(DENSITY, subject=SUBJECTS),
+        folders=expand(DENSITY, subject=SCANNED),
     output:
         table=DENSITOMETRY,
     log:
@@ -70,7 +69,7 @@ rule collect_densitometry:
         mem_mb=1000,
         runtime=10,
     params:
-        config={"subjects": SUBJECTS},
+        config={"subjects": SCANNED},
         results=results_folder,
         code=stamp("lungtypes.cohort.collect", script="collect_densitometry.py"),
     script:

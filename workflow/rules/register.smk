@@ -1,11 +1,14 @@
-# SyN of every scan to the template, and who is left.
+# SyN of every scan to the template (or the volume that the user registered), and who is left.
 REGISTERED = results("registered/{subject}")
 ATTRITION = results("cohort/attrition.tsv")
+REVIEW = results("cohort/review.tsv")
 
 
 rule register_scan:
     input:
-        scan=RESAMPLED,
+        scan=scan_to_register,
+        registered=sheet_file("registered"),
+        lungs=lungs_of_registered,
         template=TEMPLATE["template"],
         mask=TEMPLATE["mask"],
     output:
@@ -21,23 +24,21 @@ rule register_scan:
         mem_mb=6000,
         runtime=120,
     params:
-        config=settings(
-            "register",
-            strict=config["strict"],
-            seed=config["seed"],
-            itk_threads=config["itk_threads"],
-        ),
+        config=scan_settings("register", "seed", "itk_threads"),
         results=results_folder,
-        code=stamp("lungtypes.imaging.registration", script="register_scan.py"),
+        code=stamp("lungtypes.imaging.registration_files", script="register_scan.py"),
     script:
         "../../scripts/register_scan.py"
 
 
 rule collect_attrition:
     input:
-        folders=expand(REGISTERED, subject=SUBJECTS),
+        registered=expand(REGISTERED, subject=SUBJECTS),
+        density=expand(DENSITY, subject=SCANNED),
+        lungs=expand(LUNGS, subject=SCANNED),
     output:
         table=ATTRITION,
+        review=REVIEW,
     log:
         results("logs/collect_attrition.log"),
     benchmark:
@@ -51,9 +52,14 @@ rule collect_attrition:
     params:
         config={
             "subjects": SUBJECTS,
-            "max_failed_fraction": config["max_failed_fraction"],
+            "scanned": SCANNED,
+            "decided": [list(pair) for pair in INPUTS.decisions],
         },
         results=results_folder,
-        code=stamp("lungtypes.cohort.attrition", script="collect_attrition.py"),
+        code=stamp(
+            "lungtypes.cohort.attrition",
+            "lungtypes.cohort.review",
+            script="collect_attrition.py",
+        ),
     script:
         "../../scripts/collect_attrition.py"

@@ -10,6 +10,7 @@ rule write_report:
         convergence=TEMPLATE["convergence"],
         template=TEMPLATE["template"],
         mask=TEMPLATE["mask"],
+        review=REVIEW,
         registered=expand(REGISTERED, subject=SUBJECTS),
         array=COHORT_ARRAY,
         clam=list(CLAM.values()),

@@ -7,7 +7,7 @@ rule resample_scan:
         scan=INGESTED,
         lungs=LUNGS,
     output:
-        folder=directory(RESAMPLED),
+        folder=intermediate("resampled/{subject}"),
     log:
         results("logs/resample_scan/{subject}.log"),
     benchmark:
@@ -19,9 +19,7 @@ rule resample_scan:
         mem_mb=4000,
         runtime=10,
     params:
-        config=settings(
-            "resample", strict=config["strict"], itk_threads=config["itk_threads"]
-        ),
+        config=scan_settings("resample", "itk_threads"),
         results=results_folder,
         code=stamp("lungtypes.imaging.resample", script="resample_scan.py"),
     script:

@@ -4,7 +4,6 @@ COHORT_ARRAY = [results("cohort/template.npy"), results("cohort/template.json")]
 
 rule build_cohort_array:
     input:
-        attrition=ATTRITION,
         folders=expand(REGISTERED, subject=SUBJECTS),
         mask=TEMPLATE["mask"],
     output:
@@ -21,10 +20,8 @@ rule build_cohort_array:
         mem_mb=4000,
         runtime=60,
     params:
-        config=settings(
-            "volumes", splits={s: sheet_value("split", s) or "train" for s in SUBJECTS}
-        ),
+        config=settings("volumes", "max_failed_fraction", splits=INPUTS.splits),
         results=results_folder,
-        code=stamp("lungtypes.imaging.volumes", script="build_cohort_array.py"),
+        code=stamp("lungtypes.imaging.volume_files", script="build_cohort_array.py"),
     script:
         "../../scripts/build_cohort_array.py"

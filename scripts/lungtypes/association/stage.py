@@ -11,6 +11,7 @@ from lungtypes.association.comparison import compare_with_classification
 from lungtypes.association.outcomes import adjusted_means, associate_outcomes
 from lungtypes.association.table_html import adjusted_means_html, comparison_html, outcomes_html, table_one_html
 from lungtypes.association.table_one import table_one as build_table_one
+from lungtypes.cohort.clinical import read_clinical
 from lungtypes.provenance import write_table, write_text
 
 
@@ -28,9 +29,11 @@ def associate_stage(
     """Write the four tables of association/{method}/, each as TSV and as HTML beside it.
 
     Columns of the settings that the clinical table lacks are left out; the tables then lack their rows.
+    Further scans of one person (split ``repeat``) are left out too: the models need independent rows.
     """
-    clusters = pd.read_csv(assignment, sep="\t", dtype={"subject": str}).set_index("subject")["cluster"]
-    frame = pd.read_csv(clinical, sep="\t", dtype={"subject": str})
+    assigned = pd.read_csv(assignment, sep="\t", dtype={"subject": str}, keep_default_na=False)
+    clusters = assigned[assigned["split"] != "repeat"].set_index("subject")["cluster"]
+    frame = read_clinical(clinical, settings)
     variables = [v for v in settings["table_one"] if v["name"] in frame]
     outcomes = [o for o in settings["outcomes"] if o["name"] in frame]
     common = {

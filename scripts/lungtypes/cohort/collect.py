@@ -11,32 +11,30 @@ import pandas as pd
 from lungtypes.cohort.status import read_status
 
 
-def collect_tables(folders: Mapping[str, str | Path], name: str) -> pd.DataFrame:
-    """Stack ``folder/name`` of every subject whose folder has one; first column is the subject."""
+def collect_tables(files: Mapping[str, str | Path]) -> pd.DataFrame:
+    """Stack the tables of all subjects that have one; first column is the subject."""
     parts = []
-    for subject, folder in folders.items():
-        path = Path(folder) / name
-        if path.exists():
+    for subject, path in files.items():
+        if Path(path).exists():
             table = pd.read_csv(path, sep="\t", dtype={"series": str, "code": str, "reason": str})
             table.insert(0, "subject", subject)
             parts.append(table)
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["subject"])
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled or parts[:1], ignore_index=True) if parts else pd.DataFrame(columns=["subject"])
 
 
-def failed_scans(folders: Mapping[str, str | Path]) -> str:
-    """``S1 (lungs, SEG-NONE); ...`` for the scans whose folder says failed; empty when none did."""
-    statuses = [read_status(folder) for folder in folders.values()]
-    return "; ".join(f"{s.subject} ({s.stage}, {s.code})" for s in statuses if not s.ok)
+def collect_json(folders: Mapping[str, str | Path], name: str) -> dict[str, dict]:
+    """subject -> content of ``folder/name``, for the subjects that have it."""
+    paths = {subject: Path(folder) / name for subject, folder in folders.items()}
+    return {subject: json.loads(path.read_text()) for subject, path in paths.items() if path.exists()}
 
 
-def lung_volumes(folders: Mapping[str, str | Path]) -> pd.DataFrame:
+def lung_volumes(passed: Mapping[str, str | Path], lungs: Mapping[str, str | Path]) -> pd.DataFrame:
     """Right and left lung volume (mL) of the scans that passed: columns subject, right_ml, left_ml.
 
-    folders : subject -> its resampled folder; the figures lie in lungs/{subject}/lungs.json beside it.
+    passed : subject -> folder of the last stage that has to be passed; lungs : subject -> its lungs folder.
     """
-    rows = []
-    for subject, folder in folders.items():
-        if read_status(folder).ok:
-            checks = json.loads((Path(folder).parent.parent / "lungs" / subject / "lungs.json").read_text())
-            rows.append({"subject": subject, "right_ml": checks["right_ml"], "left_ml": checks["left_ml"]})
+    good = {s: lungs[s] for s, folder in passed.items() if read_status(folder).ok}
+    checks = collect_json(good, "lungs.json")
+    rows = [{"subject": s, "right_ml": c["right_ml"], "left_ml": c["left_ml"]} for s, c in checks.items()]
     return pd.DataFrame(rows, columns=["subject", "right_ml", "left_ml"])

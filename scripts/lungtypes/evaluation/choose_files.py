@@ -29,7 +29,7 @@ def choose_stage(
     A number for ``n_clusters`` fixes K; all criteria are computed and shown all the same.
     """
     frame = pd.read_csv(embedding, sep="\t", dtype={"subject": str})
-    frame = frame[frame["split"] != "test"]
+    frame = frame[frame["split"] == "train"]
     z = frame[[name for name in frame if name.startswith("z_")]].to_numpy(float)
     maximum = min(maximum, len(z) - 1)
     selection = choose_k(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lungtypes.cohort.tables import read_table
 from lungtypes.errors import InputError
 from lungtypes.evaluation.evaluate import evaluate_clustering
 from lungtypes.provenance import write_table
@@ -25,8 +26,9 @@ def evaluate_stage(
     seed: int,
 ) -> None:
     """Read the tables, find the reference label if the config names one, write the metrics."""
+    assigned = pd.read_csv(assignment, sep="\t", dtype={"subject": str}, keep_default_na=False)
     result = evaluate_clustering(
-        pd.read_csv(assignment, sep="\t", dtype={"subject": str}),
+        assigned[assigned["split"] != "repeat"],  # further scans of one person are not independent
         pd.read_csv(embedding, sep="\t", dtype={"subject": str}),
         reference=read_reference(reference_table, reference_column),
         reference_name=reference_column,
@@ -45,7 +47,7 @@ def read_reference(path: str, column: str) -> pd.Series | None:
     """
     if not path:
         return None
-    frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    frame = read_table(path)
     for name in ("subject", column):
         if name not in frame:
             raise InputError(f"{path}: found no column {name!r}, there are {', '.join(frame)}. Mend the config.")

@@ -82,7 +82,8 @@ def write_maps(
     """Write one NIfTI a subject, the group maps, and the mean CT of each cluster; return map_summary.
 
     Group maps: clam_cluster{k}_mean/sd, clam_population_subject_mean/sd, clam_population_balanced_mean;
-    ct_mean_cluster{k}, ct_mean_population. Degenerate maps are left out of the means and counted.
+    ct_mean_cluster{k}, ct_mean_population. Degenerate maps are left out of the means and counted; so are further
+    scans of one person (split ``repeat``).
     """
     rows = []
     voxel_ml = cohort.grid.spacing_mm**3 / 1000
@@ -108,7 +109,8 @@ def write_maps(
 
 
 def _write_groups(folder: Path, explained: Explained, cohort: Cohort) -> None:
-    good = np.array([not found.degenerate for found in explained.maps])
+    counted = np.array([split != "repeat" for split in cohort.splits])
+    good = np.array([not found.degenerate for found in explained.maps]) & counted
     means = []
     for k in range(1, explained.k + 1):
         members = np.flatnonzero((explained.clusters == k) & good)
@@ -117,14 +119,15 @@ def _write_groups(folder: Path, explained: Explained, cohort: Cohort) -> None:
             means.append(group.mean)
             _write(cohort.grid.volume(group.mean), folder / f"clam_cluster{k}_mean.nii.gz")
             _write(cohort.grid.volume(group.sd), folder / f"clam_cluster{k}_sd.nii.gz")
-        if (explained.clusters == k).any():
-            _write_mean_ct(folder, f"cluster{k}", cohort.array[explained.clusters == k], cohort)
+        members = (explained.clusters == k) & counted
+        if members.any():
+            _write_mean_ct(folder, f"cluster{k}", cohort.array[members], cohort)
     if good.any():
         population = average_maps([explained.maps[i].importance for i in np.flatnonzero(good)])
         _write(cohort.grid.volume(population.mean), folder / "clam_population_subject_mean.nii.gz")
         _write(cohort.grid.volume(population.sd), folder / "clam_population_subject_sd.nii.gz")
         _write(cohort.grid.volume(balanced_population(means)), folder / "clam_population_balanced_mean.nii.gz")
-    _write_mean_ct(folder, "population", np.asarray(cohort.array), cohort)
+    _write_mean_ct(folder, "population", cohort.array[counted], cohort)
 
 
 def _write_mean_ct(folder: Path, name: str, array: NDArray[np.int16], cohort: Cohort) -> None:

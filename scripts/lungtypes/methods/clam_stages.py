@@ -36,7 +36,7 @@ def pretrain_stage(
     device: str,
 ) -> None:
     """Phase 1 into ``folder``: weights, settings, history.tsv, embedding.tsv (subject, split, z_1..)."""
-    train = np.array([split != "test" for split in splits])
+    train = np.array([split == "train" for split in splits])
     intensity = fit_intensity(array[train], window_hu=tuple(window_hu), background=background)
     images = intensity.normalise(np.asarray(array))
     fitted = clam.pretrain(
@@ -84,7 +84,7 @@ def cluster_stage(
     model, settings, _ = load_autoencoder(pretrained)
     model.to(device)
     k = int(json.loads(choice.read_text())["k"])
-    train = np.array([split != "test" for split in splits])
+    train = np.array([split == "train" for split in splits])
     images = Intensity(**settings["intensity"]).normalise(np.asarray(array))
     before = clam.embed(model, images, batch=batch, device=device)
     fitted = clam.cluster(model, images[train], k=k, batch=batch, seed=seed, device=device, **cluster)

@@ -58,8 +58,18 @@ def flow_section(results: Results) -> Section:
     total = f"{count_of(len(table), 'scan')} in = {left} analysed + {len(excluded)} excluded."
     blocks: list[Block] = [Flow(tuple(steps)), Paragraph(total)]
     if len(excluded):
-        rows = tuple(map(tuple, excluded[["subject", "stage", "code", "message"]].to_numpy()))
-        blocks.append(Table(f"Excluded scans (n = {len(excluded)})", ("Subject", "Stage", "Code", "Message"), rows))
+        rows = tuple(map(tuple, excluded[["subject", "stage", "code", "message", "remedy"]].to_numpy()))
+        header = ("Subject", "Stage", "Code", "Message", "What to do")
+        blocks.append(Table(f"Excluded scans (n = {len(excluded)})", header, rows))
+    decided = table[table["decisions"] != ""]
+    if len(decided):
+        rows = tuple(map(tuple, decided[["subject", "status", "decisions"]].to_numpy()))
+        blocks.append(Table(f"Decided by humans (n = {len(decided)})", ("Subject", "Status", "Decision"), rows))
+    review = results.table("cohort/review.tsv")
+    if review is not None and len(review):
+        rows = tuple(map(tuple, review[["subject", "stage", "decision", "reason"]].to_numpy()))
+        header = ("Subject", "Stage", "Proposed", "Reason")
+        blocks.append(Table(f"Proposed for a look, cohort/review.tsv (n = {len(review)})", header, rows))
     return Section("flow", title, "Flow", tuple(blocks))
 
 
@@ -192,11 +202,16 @@ def template_section(results: Results, config: Mapping[str, object]) -> Section:
     limits = config.get("template", {})
     if table is not None and len(table):
         blocks += _convergence_blocks(table, limits)
+    elif limits.get("image"):
+        blocks.append(Paragraph("The template was brought along (template.image); none was built from these scans."))
+    if limits.get("frozen"):
+        blocks.append(Paragraph("The template is frozen: scans added since it was built were registered to it."))
     if image is not None:
         lungs = results.lungs_on(image)
         cuts = choose_cuts(lungs)
         drawn = results.table("template/sample.tsv")
-        n = "" if drawn is None else f", mean of n = {int(drawn.drawn.astype(int).sum())}"
+        built = drawn is not None and not limits.get("image")
+        n = "" if not built else f", mean of n = {int(drawn.drawn.astype(int).sum())}"
 
         def draw(figure: Figure) -> None:
             style = {"spacing_mm": image.spacing_mm, "scale": CT_SCALE, "lungs": lungs, "outline": True}

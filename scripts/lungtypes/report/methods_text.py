@@ -59,9 +59,7 @@ def methods_section(config: Mapping[str, object], methods: tuple[str, ...], *, h
             f"resampled to {s('resample.spacing_mm')} mm."
         ),
         Paragraph(
-            f"Template and registration. A study template was built from {s('template.fraction')} of the scans (at "
-            f"least {s('template.minimum')}, at most {s('template.maximum')}) in at most "
-            f"{s('template.max_iterations')} iterations, and every scan was registered to it with symmetric "
+            f"Template and registration. {_template_sentence(config)} Every scan was registered to it with symmetric "
             f"normalisation [2] on {s('register.representation')} (iterations {s('register.iterations')}). Scans with "
             f"a lung overlap (Dice) below {s('register.min_dice')} or more than {s('register.max_folded_fraction')} "
             f"folded voxels were excluded. Lung density in HU was kept and brought to {s('volumes.size')} voxels of "
@@ -88,6 +86,17 @@ def methods_section(config: Mapping[str, object], methods: tuple[str, ...], *, h
         )
     numbered = tuple(f"[{i}] {text}" for i, text in enumerate(REFERENCES, start=1))
     return Section("methods", "Methods of this run", "Methods", (*blocks, Heading("References"), Bullets(numbered)))
+
+
+def _template_sentence(config: Mapping[str, object]) -> str:
+    if setting(config, "template.image") not in ("", UNSTATED):
+        return "A template that existed before the study was used."
+    built = (
+        f"A study template was built from {setting(config, 'template.fraction')} of the scans (at least "
+        f"{setting(config, 'template.minimum')}, at most {setting(config, 'template.maximum')}) in at most "
+        f"{setting(config, 'template.max_iterations')} iterations."
+    )
+    return built + (" It was then frozen." if setting(config, "template.frozen") is True else "")
 
 
 def _clam_paragraphs(config: Mapping[str, object]) -> list[Block]:

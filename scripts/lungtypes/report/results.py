@@ -23,6 +23,10 @@ TEXT_COLUMNS = frozenset(
         "status",
         "code",
         "message",
+        "remedy",
+        "decisions",
+        "decision",
+        "by",
         "reason",
         "note",
         "series",
@@ -52,7 +56,7 @@ TEXT_COLUMNS = frozenset(
         "converged",
     ]
 )
-FREE_TEXT = frozenset(("message", "reason", "note"))
+FREE_TEXT = frozenset(("message", "reason", "note", "decisions"))
 FILE_NAME = r"[^:\"',\n/\\]*\.(?:nii(?:\.gz)?|dcm|nrrd|mha|mhd|tsv|csv|json)"
 PATH = re.compile(
     # absolute, home, drive or dotted paths anywhere; any path that opens a message, up to its colon

@@ -111,9 +111,9 @@ def _cohort(results: Path, subjects: list[str], rng) -> None:
     n = len(subjects)
     attrition = pd.DataFrame(
         {"subject": subjects, "stage": "register", "status": "analysed", "code": "", "message": ""}
-    )
+    ).assign(remedy="", decisions="")
     message = f"/data/John Smith/scan.nii.gz: {CANARY} not readable"
-    attrition.loc[n] = ["NA", "lungs", "excluded", "SEG-NONE", message]
+    attrition.loc[n] = ["NA", "lungs", "excluded", "SEG-NONE", message, "Give a mask.", ""]
     save(results / "cohort/attrition.tsv", attrition)
     series = pd.DataFrame(
         {"subject": subjects, "series": 2, "manufacturer": "A&B", "model": "$x^{2$", "kernel": "B50f"}

@@ -1,0 +1,35 @@
+"""What a human's ``accept`` means: the limits of one stage are opened for one scan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+OPEN_LIMITS: dict[str, dict[str, float]] = {
+    "ingest": {
+        "min_slices": 2,
+        "max_thickness_mm": 1e6,
+        "min_coverage_mm": 0.0,
+        "min_air_percent": 0.0,
+        "min_soft_percent": 0.0,
+    },
+    "lungs": {"min_total_ml": 0.0, "max_total_ml": 1e6, "min_side_ratio": 0.0, "max_side_ratio": 1e6},
+    "resample": {"max_volume_change_percent": 1e6},
+    "register": {"min_dice": 0.0, "max_folded_fraction": 1.0},
+}
+# the reason codes that those limits raise: a human may overrule these and no others
+ACCEPTABLE = {
+    "DCM-SLICES": "ingest",
+    "DCM-SHORT": "ingest",
+    "DCM-THICK": "ingest",
+    "HU-IMPLAUSIBLE": "ingest",
+    "SEG-VOLUME": "lungs",
+    "SEG-RATIO": "lungs",
+    "RES-VOLUME": "resample",
+    "REG-DICE": "register",
+    "REG-FOLDED": "register",
+}
+
+
+def with_open_limits(section: Mapping[str, object], stage: str) -> dict[str, object]:
+    """The stage's section of the config with every limit opened; other keys stay."""
+    return {**section, **OPEN_LIMITS[stage]}

@@ -1,0 +1,50 @@
+"""Every reason code of a failed scan: what it means and what to do. The docs show the same table."""
+
+from __future__ import annotations
+
+REASONS: dict[str, tuple[str, str]] = {
+    # code: (meaning, remedy)
+    "IN-MISSING": ("nothing at the path", "Mend the path in the sheet."),
+    "ZIP-UNREADABLE": ("a ZIP archive that is broken or encrypted", "Make the archive again, or unpack it yourself."),
+    "ZIP-SIZE": ("a ZIP archive that unpacks to more than 20 GB", "Unpack it yourself and name the folder."),
+    "DCM-NONE": ("no DICOM image under the path", "Name the folder that holds the slices, or export them again."),
+    "DCM-SERIES": ("no usable series", "See ingest/series.tsv for the reason of each; export another reconstruction."),
+    "DCM-AMBIGUOUS": ("the wanted series number occurs twice", "Keep one study a folder."),
+    "DCM-NOTCT": ("not CT", "Export the CT series."),
+    "DCM-TYPE": ("a localizer, projection or reformat", "Export the axial series."),
+    "DCM-SLICES": ("too few slices", "Export all slices; if they are all, accept it in decisions.tsv."),
+    "DCM-SHORT": ("too little of the chest", "Export all slices; if the lungs are whole, accept it in decisions.tsv."),
+    "DCM-THICK": ("slices too thick", "Export a thinner reconstruction, or accept it in decisions.tsv."),
+    "DCM-GAP": ("slices missing or unevenly spaced", "Export the series again; slices seem to be missing."),
+    "DCM-DUPLICATE": ("slice positions occur twice", "Split the series, or export it again."),
+    "DCM-MIXED": ("several kernels, grids or slopes in one series", "Export each reconstruction by itself."),
+    "DCM-TAG": ("a geometry or rescale tag is missing", "Export from the scanner or PACS, not from a viewer."),
+    "DCM-TILT": ("the gantry was tilted", "Use a series without tilt; it is refused, not sheared."),
+    "DCM-HEADER": ("a header that makes no sense", "Export the series again."),
+    "DCM-TRUNCATED": ("a file is cut off", "Copy or export the study again."),
+    "DCM-PIXELS": ("pixels cannot be decoded", "Export uncompressed, or as JPEG lossless, JPEG 2000 or RLE."),
+    "DCM-UNREADABLE": ("broken DICOM files", "Copy the study again."),
+    "IMG-UNREADABLE": ("an image file that cannot be read", "Convert the scan again."),
+    "IMG-NAN": ("NaN or infinite values", "Convert the scan again."),
+    "HU-IMPLAUSIBLE": ("values are not HU of a chest", "Apply the rescale, or mend the path; or accept it."),
+    "GEOMETRY": ("two images that belong together have different grids", "Make both from the same scan."),
+    "SEG-NONE": ("no lung found", "Look at the scan; give a lung mask in the lungs column."),
+    "SEG-UNSPLIT": ("left and right cannot be told apart", "Give a lung mask in the lungs column."),
+    "SEG-LABELS": ("a given mask has other labels than expected", "Mend the mask, or lungs.lobe_labels in the config."),
+    "SEG-VOLUME": ("lung volume outside the limits", "Look at the mask; give a better one, or accept it."),
+    "SEG-RATIO": ("right/left ratio outside the limits", "Look at the mask; give a better one, or accept it."),
+    "RES-VOLUME": (
+        "resampling changed the lungs by more than 3 %",
+        "Choose a finer resample.spacing_mm, or accept it.",
+    ),
+    "REG-FAILED": ("the registration failed", "Look at the lung mask."),
+    "REG-DICE": ("lungs do not overlap with the template", "Look at the lung mask; give a better one, or accept it."),
+    "REG-FOLDED": ("the deformation folds", "Use fewer register.iterations at full resolution, or accept it."),
+    "REG-GRID": ("a given registered volume lies on another grid", "Resample it to template.image."),
+    "HUMAN-EXCLUDED": ("excluded in decisions.tsv", "Take the row out of decisions.tsv to bring the scan back."),
+}
+
+
+def remedy(code: str) -> str:
+    """What to do about a reason code; empty for none."""
+    return REASONS[code][1] if code else ""
