@@ -70,9 +70,8 @@ def register_slot(
             return
         scratch = building / "scratch"
         scratch.mkdir()
-        _register_slot(
-            building, scratch, previous, scans / sample[slot], representation, iterations, mask_sigma_mm, min_dice
-        )
+        options = (representation, iterations, mask_sigma_mm, min_dice)
+        _register_slot(building, scratch, previous, scans / sample[slot], *options)
         shutil.rmtree(scratch)
 
 
@@ -100,7 +99,7 @@ def _register_slot(
         )
         check_registration(result, min_dice=min_dice, max_folded_fraction=1.0)
     except ScanFault as fault:
-        write_json(folder / "status.json", {"used": True, "ok": False, "message": str(fault)})
+        write_json(folder / "status.json", {"used": True, "ok": False, "message": f"{scan.name}, {fault}"})
         return
     displacement = composite_displacement(str(result.affine_file), str(result.warp_file), template.hu)
     write_volume(result.ct, folder / "ct.nii.gz")
@@ -134,9 +133,11 @@ def update_iteration(
     used = [slot for slot, state in states.items() if state["used"]]
     good = [slot for slot in used if states[slot]["ok"]]
     if len(good) < 2 or len(used) - len(good) > max(1, int(MAX_FAILED_SHARE * len(used))):
+        listed = " ".join(states[slot]["message"] for slot in used if slot not in good)
         raise InputError(
             f"template, iteration {iteration}: {len(used) - len(good)} of {len(used)} registrations failed, expected "
-            "at most 10 %. Look at the lung masks of the sample in template/sample.tsv."
+            f"at most {100 * MAX_FAILED_SHARE:g} %. {listed} Mend these lung masks, or exclude the scans in "
+            "config/decisions.tsv (stage resample)."
         )
     template, convergence = update_template(
         read_iteration(previous), map(_warped_subject, good), step=step, applications=applications

@@ -1,5 +1,7 @@
 """Resampling, registration and template on small synthetic lungs with known answers."""
 
+import json
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -12,6 +14,7 @@ from lungtypes.imaging.registration import dice, jacobian_determinant, register_
 from lungtypes.imaging.registration_files import check_registration
 from lungtypes.imaging.resample import resample_scan
 from lungtypes.imaging.template import WarpedSubject, composite_displacement, start_template, update_template
+from lungtypes.imaging.template_files import update_iteration
 from lungtypes.imaging.volumes import OUTSIDE, grid_around, lung_hu_on_grid, share_inside
 
 
@@ -169,3 +172,15 @@ def test_start_is_nearest_to_the_medians():
 
 def test_dice_by_hand():
     assert dice(np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool)) == 0.5
+
+
+def test_failed_registrations_of_the_template_are_named(tmp_path):
+    states = {"mean": {"used": True, "converged": False}, "slot0": {"used": True, "ok": True}}
+    states |= {f"slot{n}": {"used": True, "ok": False, "message": f"S{n}, REG-DICE: bad."} for n in (1, 2)}
+    for name, state in states.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "status.json").write_text(json.dumps(state))
+    limits = {"step": 0.25, "applications": 4, "min_dice": 0.99, "max_update_mm": 0.3, "max_volume_percent": 0.5}
+    slots = [tmp_path / f"slot{n}" for n in range(3)]
+    with pytest.raises(InputError, match="2 of 3 registrations failed.* S1, REG-DICE: bad. S2, REG-DICE: bad."):
+        update_iteration(tmp_path / "next", previous=tmp_path / "mean", slots=slots, iteration=1, **limits)
