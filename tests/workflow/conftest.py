@@ -9,8 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
+import pydicom
 import pytest
 import yaml
+from pydicom.datadict import DicomDictionary
 
 from lungtypes.phantom.cohort import CohortPlan, write_cohort
 
@@ -99,10 +102,52 @@ def make_study(folder: Path) -> Study:
     return Study(folder)
 
 
+def plant_canaries(study: Study) -> None:
+    """Fill every text tag of two scans (one of them corrupt), a private tag, a nested sequence, file and folder names.
+
+    Tags that are meant to be seen (scanner, kernel) and those that decide how a file is read stay as they are.
+    """
+    sheet = pd.read_csv(study.folder / "demo/subjects.tsv", sep="\t", dtype=str, keep_default_na=False)
+    truth = pd.read_csv(study.folder / "demo/truth/subjects.tsv", sep="\t").set_index("subject")
+    good = next(s for s in sheet.subject if truth.corrupt[s] == 0)
+    bad = next(s for s in sheet.subject if truth.corrupt[s] == 1)
+    for subject in (good, bad):
+        row = sheet.index[sheet.subject == subject][0]
+        old = study.folder / sheet.path[row]
+        new = old.with_name(f"CANARY^{subject}")
+        old.rename(new)
+        sheet.loc[row, "path"] = str(new.relative_to(study.folder))
+        for number, file in enumerate(sorted(p for p in new.rglob("*") if p.is_file())):
+            try:
+                data = pydicom.dcmread(file)
+                _fill_with_canaries(data, f"CANARY{subject}N{number}")
+                data.save_as(file)
+            except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError):
+                pass  # the corrupt file stays as it is
+            file.rename(file.with_name(f"CANARY_{file.name}"))
+    sheet.to_csv(study.folder / "demo/subjects.tsv", sep="\t", index=False)
+
+
+def _fill_with_canaries(data: pydicom.Dataset, token: str) -> None:
+    keep = {"SpecificCharacterSet", "RescaleType", "Manufacturer", "ManufacturerModelName", "ConvolutionKernel"}
+    keep |= {"ContrastBolusAgent"}
+    texts, groups = {"LO", "SH", "PN", "LT", "ST", "UT", "UC"}, (0x0008, 0x0010, 0x0018, 0x0020, 0x0032, 0x0040)
+    for tag, (vr, _, _, retired, keyword) in DicomDictionary.items():
+        if vr in texts and tag >> 16 in groups and keyword and not retired and keyword not in keep:
+            setattr(data, keyword, f"{token}{keyword}"[:16])
+    data.PatientBirthDate, data.StudyDate, data.StudyTime = "19130713", "19991231", "235959"
+    data.private_block(0x0011, "CANARY CREATOR", create=True).add_new(0x01, "LO", f"{token}PRIVATE")
+    nested = pydicom.Dataset()
+    nested.PatientName = f"{token}^NESTED"
+    data.ReferencedPatientSequence = [nested]
+
+
 @pytest.fixture(scope="session")
 def planned(tmp_path_factory) -> Study:
-    """A generated cohort that was never run."""
-    return make_study(tmp_path_factory.mktemp("planned"))
+    """A generated cohort that was never run; two of its scans are full of canaries."""
+    study = make_study(tmp_path_factory.mktemp("planned"))
+    plant_canaries(study)
+    return study
 
 
 @pytest.fixture(scope="session")

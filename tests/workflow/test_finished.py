@@ -1,9 +1,12 @@
 """The small demo, once through: what it leaves, what it must not leave, and that it stays as it is."""
 
+import base64
 import gzip
 import hashlib
 import json
 import re
+import shutil
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +134,43 @@ def test_planted_identities_and_source_paths_are_nowhere_in_the_results(finished
             assert not hits, f"{path.relative_to(finished.results)}: {hits}"
 
 
+def texts_of_png(content):
+    """The text chunks of a PNG, compressed ones too."""
+    place, texts = 8, []
+    while place < len(content):
+        size = int.from_bytes(content[place : place + 4], "big")
+        kind, body = content[place + 4 : place + 8], content[place + 8 : place + 8 + size]
+        if kind in (b"tEXt", b"iTXt", b"zTXt", b"eXIf"):
+            texts.append(body)
+            compressed = body.partition(b"\0")[2].lstrip(b"\0\x01")
+            texts.append(zlib.decompress(compressed) if compressed[:1] == b"\x78" else b"")
+        place += size + 12
+    return b"".join(texts)
+
+
+def readable_bytes(path):
+    """Every byte of a file that can be read: gzip unpacked, PNG text taken out, images of a page decoded."""
+    content = path.read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        content += gzip.decompress(content)
+    pictures = [content] if content[:8] == b"\x89PNG\r\n\x1a\n" else []
+    pictures += [base64.b64decode(found) for found in re.findall(rb"data:image/png;base64,([A-Za-z0-9+/=]+)", content)]
+    return content + b"".join(texts_of_png(picture) for picture in pictures)
+
+
+def test_no_canary_of_headers_names_or_dates_is_in_any_byte_of_the_results(finished):
+    planted = [p for p in (finished.folder / "demo/dicom").iterdir() if "CANARY" in p.name]
+    assert len(planted) == 2 and all("CANARY" in f.name for p in planted for f in p.rglob("*") if f.is_file())
+    headers = b"".join(f.read_bytes()[:6000] for f in sorted(planted[0].rglob("*.dcm"))[:3])
+    assert headers.count(b"CANARY") > 100  # the tokens are there to be found
+    assert b"canary" in readable_bytes(finished.folder / "demo/subjects.tsv").lower()
+    for path in finished.results.rglob("*"):
+        if path.is_file():
+            content = readable_bytes(path).lower()
+            assert b"canary" not in content and b"19130713" not in content, path.relative_to(finished.results)
+        assert "canary" not in path.name.lower()
+
+
 def test_report_is_written_and_needs_no_network(finished):
     page = (finished.results / "report/index.html").read_text()
     assert "<img" in page and not re.search(r"(src|href)=[\"']https?:", page)
@@ -156,19 +196,26 @@ def test_every_job_left_a_log_and_a_benchmark(finished):
             assert len(list((finished.results / kind / rule).glob(f"*.{suffix}"))) == 9
 
 
-def test_clustering_again_gives_the_same_bytes(finished):
-    path = finished.results / "clam/assignment.tsv"
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of the finished study, to be changed."""
+    shutil.copytree(finished.folder, tmp_path / "study")
+    return type(finished)(tmp_path / "study")
+
+
+def test_clustering_again_gives_the_same_bytes(copied):
+    path = copied.results / "clam/assignment.tsv"
     before = path.read_bytes()
-    finished.snakemake("clam", "--cores", "2", "--forcerun", "pretrain_clam", "--quiet", "rules")
+    copied.snakemake("clam", "--cores", "2", "--forcerun", "pretrain_clam", "--quiet", "rules")
     assert path.read_bytes() == before
 
 
-def test_registering_again_gives_the_same_bytes(finished):
-    subject = analysed(finished)[0]
-    path = finished.results / f"registered/{subject}/ct.nii.gz"
+def test_registering_again_gives_the_same_bytes(copied):
+    subject = analysed(copied)[0]
+    path = copied.results / f"registered/{subject}/ct.nii.gz"
     before = path.read_bytes()
     target = Path("results/registered") / subject
-    finished.snakemake(str(target), "--cores", "1", "--force", "--quiet", "rules")
+    copied.snakemake(str(target), "--cores", "1", "--force", "--quiet", "rules")
     assert path.read_bytes() == before
 
 

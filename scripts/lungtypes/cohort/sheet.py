@@ -21,7 +21,7 @@ SOURCES = ("path", "registered")  # one of them in each row
 OPTIONAL = (*SOURCES, "person", "primary", "series", "lungs", "lobes", "site", "sex", "control", "split")
 FILES = (*SOURCES, "lungs", "lobes")
 CODES = {"split": ("test", "train"), "control": ("0", "1"), "primary": ("0", "1")}
-WHOLE_NUMBER = re.compile(r"[0-9]+")
+SERIES_NUMBER = re.compile(r"[0-9]+(\.[1-9][0-9]*)?")  # 2.1: the first of several stacks in series 2
 
 Columns = Mapping[str, Sequence[str]]
 Fault = tuple[int, str]  # line (to sort by) and text
@@ -106,7 +106,7 @@ def _source_faults(path: Path, lines: Sequence[int], columns: Columns) -> Iterat
         for name, value in (("series", series), ("lobes", lobes)):
             if registered and value:
                 yield line, f"{place} {name}: found {value!r} beside a registered volume, expected nothing. Empty it."
-        wanted = str(int(series)) if WHOLE_NUMBER.fullmatch(series) else series
+        wanted = series.lstrip("0")
         for name, value, detail in (("path", scan, wanted), ("registered", registered, "")):
             key = (name, os.path.normpath(value), detail)
             if value and seen.setdefault(key, line) != line:
@@ -133,8 +133,8 @@ def _code_fault(allowed: Sequence[str], value: str) -> str:
 
 
 def _series_fault(value: str) -> str:
-    known = WHOLE_NUMBER.fullmatch(value)
-    return "" if known else f"found {value!r}, expected a whole number (the SeriesNumber), or empty. Mend it."
+    known = SERIES_NUMBER.fullmatch(value)
+    return "" if known else f"found {value!r}, expected a series number as in ingest/series.tsv, or empty. Mend it."
 
 
 def _path_fault(value: str) -> str:

@@ -93,7 +93,7 @@ def test_misspelt_columns_do_not_hide_faults_of_rows():
         (["subject registered", "S1 z"], "line 2, column registered: found 'z', which does not exist"),
         (["subject path split", "S1 a Test"], "line 2, column split: found 'Test', expected test or train, or empty"),
         (["subject path person primary", "S1 a P yes"], "line 2, column primary: found 'yes', expected 0 or 1"),
-        (["subject path series", "S1 a 2.0"], "line 2, column series: found '2.0', expected a whole number"),
+        (["subject path series", "S1 a 2.0"], "line 2, column series: found '2.0', expected a series number"),
         (["subject path", "S1 -"], "line 2, column path: found nothing, and nothing in column registered"),
         (["subject path registered", "S1 a b"], "line 2, column registered: found a value beside column path"),
         (["subject registered series", "S1 a 3"], "line 2, column series: found '3' beside a registered volume"),

@@ -13,10 +13,16 @@ from lungtypes.imaging.ingest import ingest_scan
 
 INGEST = {
     "wanted_series": None,
+    "converter": "lungtypes",
+    "prefer": ["slices"],
     "preferred_kernel": "soft",
+    "preferred_thickness_mm": 1.0,
+    "kernels": {"soft": [], "sharp": []},
+    "allow_tilt": False,
     "min_slices": 10,
     "max_thickness_mm": 5.0,
     "min_coverage_mm": 20.0,
+    "body_width_mm": (20.0, 100.0),
     "min_air_percent": 2.0,
     "min_soft_percent": 5.0,
 }

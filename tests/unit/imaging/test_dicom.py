@@ -1,17 +1,31 @@
 """Series are found, judged by their headers, chosen by rule, and read in the order of their positions."""
 
+import shutil
+
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless, RLELossless
+from scipy import ndimage
 
 from lungtypes.errors import ScanFault
-from lungtypes.imaging.dicom import choose_series, find_series, kernel_class, read_series
+from lungtypes.imaging.dicom_read import read_series
+from lungtypes.imaging.geometry import Volume, to_sitk, write_volume
 from lungtypes.imaging.ingest import ingest_scan
+from lungtypes.imaging.series_rules import choose_series, find_series, kernel_class
 from lungtypes.phantom.dicom_writer import truncate_file, write_localizer, write_series
 
-LIMITS = {"min_slices": 10, "max_thickness_mm": 5.0, "min_coverage_mm": 30.0}
-TISSUE = {"min_air_percent": 2.0, "min_soft_percent": 5.0}
-INGEST = {"wanted_series": None, "preferred_kernel": "soft", **LIMITS, **TISSUE}
+KERNELS = {"soft": ["STANDARD", "FC0*"], "sharp": ["LUNG", "FC5*"]}
+LIMITS = {"min_slices": 10, "max_thickness_mm": 5.0, "min_coverage_mm": 30.0, "allow_tilt": False, "kernels": KERNELS}
+CHOICE = {
+    "prefer": ["kernel", "thickness", "original", "contrast", "coverage", "slices"],
+    "preferred_kernel": "soft",
+    "preferred_thickness_mm": 1.0,
+}
+TISSUE = {"min_air_percent": 2.0, "min_soft_percent": 5.0, "body_width_mm": (20.0, 100.0)}
+INGEST = {"wanted_series": None, "converter": "lungtypes", **CHOICE, **LIMITS, **TISSUE}
 
 
 def chest(slices=20):
@@ -68,16 +82,204 @@ def test_missing_middle_slice_is_a_gap(tmp_path):
     assert only(tmp_path).code == "DCM-GAP" and "slices seem to be missing" in only(tmp_path).reason
 
 
-def test_repeated_positions_are_duplicates(tmp_path):
+def test_conflicting_slices_at_one_position_are_refused(tmp_path):
     paths = write(tmp_path)
     change(paths[5], ImagePositionPatient=pydicom.dcmread(paths[6]).ImagePositionPatient)
     assert only(tmp_path).code == "DCM-DUPLICATE"
 
 
-def test_two_kernels_in_one_series_are_refused(tmp_path):
+def test_slices_that_were_sent_twice_are_dropped(tmp_path):
     paths = write(tmp_path)
-    change(paths[3], ConvolutionKernel="LUNG")
-    assert only(tmp_path).code == "DCM-MIXED"
+    (tmp_path / "again").mkdir()
+    for path in paths[:4]:
+        shutil.copy(path, tmp_path / "again")
+    change(tmp_path / "again" / paths[2].name, SOPInstanceUID="1.2.3")  # same pixels under another name
+    scan = ingest_scan(tmp_path, **INGEST)
+    assert (scan.volume.array == chest()).all() and scan.series.note.tolist() == ["4 repeated slices dropped"]
+
+
+def test_two_acquisitions_in_one_series_are_told_apart(tmp_path):
+    write(tmp_path / "a")
+    for number, path in enumerate(write(tmp_path / "b", np.where(chest() > 0, chest() + 20, chest()))):
+        change(path, AcquisitionNumber=2, SOPInstanceUID=f"1.2.3.{number}")
+    series = find_series(tmp_path, **LIMITS)
+    assert [s.number for s in series] == ["2.1", "2.2"] and all(s.usable and len(s.files) == 20 for s in series)
+    assert read_series(choose_series(series, wanted="2.2", **CHOICE)).array.max() == 60
+
+
+def test_two_kernels_in_one_series_are_told_apart(tmp_path):
+    write(tmp_path / "a")
+    for number, path in enumerate(write(tmp_path / "b", kernel="LUNG")):
+        change(path, SOPInstanceUID=f"1.2.3.{number}")
+    series = find_series(tmp_path, **LIMITS)
+    assert {s.kernel: len(s.files) for s in series} == {"STANDARD": 20, "LUNG": 20}
+    assert choose_series(series, wanted=None, **CHOICE).kernel == "STANDARD"
+
+
+def test_one_slice_of_another_kernel_leaves_a_gap(tmp_path):
+    change(write(tmp_path)[3], ConvolutionKernel="LUNG")
+    assert sorted(s.code for s in find_series(tmp_path, **LIMITS)) == ["DCM-GAP", "DCM-SLICES"]
+
+
+def test_usable_series_of_two_studies_are_not_guessed_between(tmp_path):
+    write(tmp_path / "a", number=2)
+    for path in write(tmp_path / "b", number=3):
+        change(path, StudyInstanceUID="1.2.3.4")
+    series = find_series(tmp_path, **LIMITS)
+    with pytest.raises(ScanFault, match="DCM-STUDIES"):
+        choose_series(series, wanted=None, **CHOICE)
+    assert choose_series(series, wanted="3", **CHOICE).number == "3"
+
+
+def test_jitter_is_evened_out_and_uneven_spacing_is_refused(tmp_path):
+    rng = np.random.default_rng(1)
+    for path in write(tmp_path / "jitter"):
+        x, y, z = pydicom.dcmread(path).ImagePositionPatient
+        change(path, ImagePositionPatient=[x, y, z + rng.uniform(-0.1, 0.1)])
+    assert read_series(only(tmp_path / "jitter")).spacing_mm[0] == pytest.approx(3.0, abs=0.006)
+    for number, path in enumerate(write(tmp_path / "uneven")):
+        x, y, z = pydicom.dcmread(path).ImagePositionPatient
+        change(path, ImagePositionPatient=[x, y, z - 2.0 * max(0, number - 10)])
+    assert only(tmp_path / "uneven").code == "DCM-GAP"
+
+
+def test_slices_that_stray_sideways_are_refused(tmp_path):
+    path = write(tmp_path)[9]
+    x, y, z = pydicom.dcmread(path).ImagePositionPatient
+    change(path, ImagePositionPatient=[x + 4.0, y, z])
+    assert only(tmp_path).code == "DCM-GAP" and "shifted sideways by up to 4.0 mm" in only(tmp_path).reason
+
+
+def test_padding_becomes_air_whether_signed_or_not(tmp_path):
+    for path in write(tmp_path):
+        data = pydicom.dcmread(path)
+        stored = data.pixel_array.astype("<i2")
+        stored[:2, :3] = -2000
+        data.PixelRepresentation, data.BitsStored, data.HighBit = 1, 16, 15
+        data.PixelData = stored.tobytes()
+        data.add_new("PixelPaddingValue", "US", 63536)  # -2000, as many scanners write it
+        data.save_as(path)
+    volume = ingest_scan(tmp_path, **INGEST).volume.array
+    assert (volume[:, :2, :3] == -1024).all() and (volume[:, 4:] == chest()[:, 4:]).all()
+
+
+def test_overlay_bits_above_the_stored_ones_are_ignored(tmp_path):
+    for path in write(tmp_path):
+        data = pydicom.dcmread(path)
+        data.PixelData = (data.pixel_array.astype("<u2") | 0x8000).tobytes()
+        data.save_as(path)
+    assert (ingest_scan(tmp_path, **INGEST).volume.array == chest()).all()
+
+
+@pytest.mark.parametrize(
+    ("flip", "rows"),
+    [
+        ((slice(None), slice(None), slice(None, None, -1)), [-1, 0, 0, 0, 1, 0]),
+        ((slice(None), slice(None, None, -1), slice(None)), [1, 0, 0, 0, -1, 0]),
+        ((slice(None), slice(None, None, -1), slice(None, None, -1)), [-1, 0, 0, 0, -1, 0]),
+    ],
+)
+def test_flipped_rows_and_columns_come_back_to_lps(tmp_path, flip, rows):
+    for path in write(tmp_path, chest()[flip]):
+        x, y, z = pydicom.dcmread(path).ImagePositionPatient
+        corner = [x + (46.0 if rows[0] < 0 else 0.0), y + (46.0 if rows[4] < 0 else 0.0), z]
+        change(path, ImageOrientationPatient=rows, ImagePositionPatient=corner)
+    volume = ingest_scan(tmp_path, **INGEST).volume
+    assert (volume.array == chest()).all() and volume.origin_mm == pytest.approx((-10.0, -20.0, -30.0))
+
+
+def test_oblique_slices_keep_their_direction(tmp_path):
+    turn = np.radians(10)
+    row, column = [np.cos(turn), np.sin(turn), 0.0], [-np.sin(turn), np.cos(turn), 0.0]
+    for path in write(tmp_path):
+        change(path, ImageOrientationPatient=[*row, *column])
+    volume = ingest_scan(tmp_path, **INGEST).volume
+    assert (volume.array == chest()).all() and volume.direction[:, 0] == pytest.approx(row)
+
+
+def test_coronal_slices_are_refused(tmp_path):
+    for number, path in enumerate(write(tmp_path)):
+        change(path, ImageOrientationPatient=[1, 0, 0, 0, 0, -1], ImagePositionPatient=[0, 3.0 * number, 0])
+    assert only(tmp_path).code == "DCM-TYPE" and "coronal" in only(tmp_path).reason
+
+
+def tilted(folder, degrees):
+    """A chest whose slices stand upright in the world and are acquired with the gantry tilted about x."""
+    angle = np.radians(degrees)
+    column = np.array([0.0, np.cos(angle), -np.sin(angle)])
+    for number, path in enumerate(write(folder)):  # from the head down, the table moves along z
+        origin = np.array([-10.0, -20.0, 27.0 - 3.0 * number])
+        change(path, ImageOrientationPatient=[1, 0, 0, *column], ImagePositionPatient=[float(v) for v in origin])
+
+
+def test_gantry_tilt_is_refused_unless_allowed(tmp_path):
+    tilted(tmp_path, 15.0)
+    assert only(tmp_path).code == "DCM-TILT" and "tilted by 15.0 degrees" in only(tmp_path).reason
+
+
+def test_tilted_scan_is_straightened_so_that_every_voxel_stays_where_it_was(tmp_path):
+    tilted(tmp_path, 15.0)
+    (series,) = find_series(tmp_path, **{**LIMITS, "allow_tilt": True})
+    volume = read_series(series)
+    assert volume.direction.T @ volume.direction == pytest.approx(np.eye(3), abs=1e-9)
+    assert volume.spacing_mm[0] == pytest.approx(3.0 * np.cos(np.radians(15.0)))
+    image = to_sitk(volume)
+    column = np.array([0.0, np.cos(np.radians(15)), -np.sin(np.radians(15))])
+    hu = chest()
+    for z, y, x in ((5, 10, 7), (12, 18, 4), (16, 12, 12)):
+        world = np.array([-10.0, -20.0, -30.0 + 3.0 * z]) + 2.0 * x * np.array([1.0, 0, 0]) + 2.0 * y * column
+        index = image.TransformPhysicalPointToContinuousIndex(world.tolist())
+        found = ndimage.map_coordinates(volume.array.astype(float), np.array(index)[::-1, None], order=1)[0]
+        assert found == pytest.approx(hu[z, y, x], abs=2.0), (z, y, x)
+
+
+@pytest.mark.parametrize("syntax", ["RLE", "JPEG2000", "JPEGLossless"])
+def test_compressed_slices_are_decoded_without_loss(tmp_path, syntax):
+    for path in write(tmp_path):
+        compress(path, syntax)
+    assert pydicom.dcmread(next(tmp_path.iterdir())).file_meta.TransferSyntaxUID.is_compressed
+    assert (ingest_scan(tmp_path, **INGEST).volume.array == chest()).all()
+
+
+def compress(path, syntax):
+    data = pydicom.dcmread(path)
+    if syntax == "RLE":
+        data.compress(RLELossless)
+        data.save_as(path)
+        return
+    image = sitk.GetImageFromArray(data.pixel_array[None])
+    raw = path.with_suffix(".tmp.dcm")
+    writer = sitk.ImageFileWriter()
+    writer.SetFileName(str(raw))
+    writer.UseCompressionOn()
+    writer.SetCompressor({"JPEG2000": "JPEG2000", "JPEGLossless": "JPEG"}[syntax])
+    writer.Execute(image)
+    packed = pydicom.dcmread(raw)
+    raw.unlink()
+    data.file_meta.TransferSyntaxUID = packed.file_meta.TransferSyntaxUID
+    for name in ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PhotometricInterpretation"):
+        setattr(data, name, packed[name].value)
+    data["PixelData"] = packed["PixelData"]
+    data.save_as(path)
+
+
+def test_series_that_cannot_be_decoded_names_its_transfer_syntax(tmp_path):
+    for path in write(tmp_path):
+        data = pydicom.dcmread(path)
+        data.file_meta.TransferSyntaxUID = JPEG2000Lossless
+        data.PixelData = encapsulate([b"\xff\x4f\xff\x51 no image"])
+        data["PixelData"].is_undefined_length = True
+        data.save_as(path)
+    with pytest.raises(ScanFault, match="DCM-PIXELS.*JPEG 2000"):
+        ingest_scan(tmp_path, **INGEST)
+
+
+def test_files_without_preamble_or_suffix_are_read(tmp_path):
+    for number, path in enumerate(write(tmp_path)):
+        content = path.read_bytes()[132:]
+        path.unlink()
+        (tmp_path / f"scan{number}").write_bytes(content)
+    assert (ingest_scan(tmp_path, **INGEST).volume.array == chest()).all()
 
 
 @pytest.mark.parametrize(
@@ -85,11 +287,20 @@ def test_two_kernels_in_one_series_are_refused(tmp_path):
     [
         ("DCM-TYPE", {"ImageType": ["DERIVED", "SECONDARY", "MPR"]}),
         ("DCM-NOTCT", {"Modality": "MR"}),
+        ("DCM-NOTCT", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}),  # secondary capture
+        ("DCM-MULTIFRAME", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2.1"}),
+        ("DCM-MULTIFRAME", {"NumberOfFrames": 20}),
     ],
 )
 def test_unfit_series_are_rejected_with_their_reason(tmp_path, code, more):
     write(tmp_path, **more)
     assert only(tmp_path).code == code
+
+
+def test_spectral_maps_are_not_hu(tmp_path):
+    for path in write(tmp_path):
+        change(path, RescaleType="Z_EFF")
+    assert only(tmp_path).code == "DCM-UNITS"
 
 
 def test_thick_and_short_series_are_rejected(tmp_path):
@@ -111,11 +322,11 @@ def test_localizer_is_never_chosen_and_the_soft_kernel_wins(tmp_path):
     write(tmp_path / "a", number=5, kernel="LUNG")
     write(tmp_path / "b", number=6, kernel="STANDARD")
     series = find_series(tmp_path, **LIMITS)
-    assert choose_series(series, wanted=None, preferred_kernel="soft").number == "6"
-    assert choose_series(series, wanted=None, preferred_kernel="sharp").number == "5"
-    assert choose_series(series, wanted="5", preferred_kernel="soft").number == "5"
+    assert choose_series(series, wanted=None, **CHOICE).number == "6"
+    assert choose_series(series, wanted=None, **{**CHOICE, "preferred_kernel": "sharp"}).number == "5"
+    assert choose_series(series, wanted="5", **CHOICE).number == "5"
     with pytest.raises(ScanFault, match="found no series 9"):
-        choose_series(series, wanted="9", preferred_kernel="soft")
+        choose_series(series, wanted="9", **CHOICE)
 
 
 def test_truncated_file_is_a_fault_of_the_scan(tmp_path):
@@ -124,11 +335,18 @@ def test_truncated_file_is_a_fault_of_the_scan(tmp_path):
         read_series(only(tmp_path))
 
 
-def test_zero_byte_and_foreign_files_are_passed_over(tmp_path):
+def test_foreign_files_are_passed_over(tmp_path):
     write(tmp_path)
-    (tmp_path / "empty.dcm").touch()
     (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "DICOMDIR").write_bytes(b"x" * 128 + b"DICM")
+    (tmp_path / ".DS_Store").touch()
     assert only(tmp_path).usable and len(only(tmp_path).files) == 20
+
+
+def test_empty_file_may_be_a_lost_slice_and_is_not_passed_over(tmp_path):
+    write(tmp_path)[-1].write_bytes(b"")
+    with pytest.raises(ScanFault, match="DCM-UNREADABLE.*1 of 20 files are broken or empty"):
+        find_series(tmp_path, **LIMITS)
 
 
 def test_folder_without_dicom_says_so(tmp_path):
@@ -150,17 +368,30 @@ def test_series_table_holds_no_identity(tmp_path):
 
 @pytest.mark.parametrize(
     ("kernel", "expected"),
-    [("B30f", "soft"), ("B70f", "sharp"), ("LUNG", "sharp"), ("FC08", "soft"), ("??", "unknown")],
+    [
+        ("B30f", "soft"),
+        ("Br45d\\3", "soft"),
+        ("B70f", "sharp"),
+        ("lung", "sharp"),
+        ("FC08", "soft"),
+        ("FC51", "sharp"),
+        ("??", "unknown"),
+        ("", "unknown"),
+    ],
 )
 def test_kernels_have_a_class(kernel, expected):
-    assert kernel_class(kernel) == expected
+    assert kernel_class(kernel, KERNELS) == expected
 
 
-def test_gantry_tilt_is_refused_not_sheared(tmp_path):
-    for number, path in enumerate(write(tmp_path)):
-        x, y, z = pydicom.dcmread(path).ImagePositionPatient
-        change(path, ImagePositionPatient=[x, y + 0.5 * number, z])
-    assert only(tmp_path).code == "DCM-TILT" and "tilted by" in only(tmp_path).reason
+def test_rules_decide_in_the_order_that_the_config_gives(tmp_path):
+    write(tmp_path / "a", number=3, kernel="STANDARD", spacing=(3.0, 2.0, 2.0))
+    write(tmp_path / "b", np.repeat(chest(), 3, axis=0), number=4, kernel="LUNG", spacing=(1.0, 2.0, 2.0))
+    series = find_series(tmp_path, **LIMITS)
+    first = {
+        order[0]: choose_series(series, wanted=None, **{**CHOICE, "prefer": order}).number
+        for order in (["kernel", "thickness"], ["thickness", "kernel"], ["slices"])
+    }
+    assert first == {"kernel": "3", "thickness": "4", "slices": "4"}
 
 
 @pytest.mark.parametrize("values", [{"PixelSpacing": [2.0]}, {"ImagePositionPatient": [0.0, 1.0]}, {"Columns": 12}])
@@ -183,7 +414,7 @@ def test_number_that_fits_two_series_is_ambiguous(tmp_path):
         change(path, SeriesInstanceUID="1.2.3.4")
     series = find_series(tmp_path, **LIMITS)
     with pytest.raises(ScanFault, match="DCM-AMBIGUOUS"):
-        choose_series(series, wanted="2", preferred_kernel="soft")
+        choose_series(series, wanted="2", **CHOICE)
 
 
 def test_series_are_reported_even_when_none_is_usable(tmp_path):
@@ -201,3 +432,52 @@ def test_faults_name_no_path(tmp_path):
     with pytest.raises(ScanFault) as fault:
         ingest_scan(folder / "scan.nii.gz", **INGEST)
     assert "DOE" not in str(fault.value)
+
+
+def nifti(path, *, spacing=(3.0, 2.0, 2.0)):
+    write_volume(Volume(chest(), spacing, (-10.0, -20.0, -30.0), np.eye(3)), path)
+    return path
+
+
+def test_nifti_without_orientation_is_refused(tmp_path):
+    path = tmp_path / "scan.nii"
+    nifti(path)
+    content = bytearray(path.read_bytes())
+    content[252:256] = b"\0\0\0\0"  # qform_code and sform_code
+    path.write_bytes(bytes(content))
+    with pytest.raises(ScanFault, match="IMG-ORIENTATION"):
+        ingest_scan(path, **INGEST)
+
+
+@pytest.mark.parametrize("factor", [0.1, 10.0])
+def test_spacing_that_contradicts_anatomy_is_refused(tmp_path, factor):
+    path = nifti(tmp_path / "scan.nii.gz", spacing=(3.0, 2.0 * factor, 2.0 * factor))
+    with pytest.raises(ScanFault, match="IMG-SIZE|DCM-THICK"):
+        ingest_scan(path, **INGEST)
+    with pytest.raises(ScanFault, match="IMG-SIZE: the body is"):
+        ingest_scan(path, **{**INGEST, "max_thickness_mm": 100.0})
+
+
+def test_nan_in_a_nifti_is_refused(tmp_path):
+    hu = chest().astype(np.float32)
+    hu[3, 3, 3] = np.nan
+    write_volume(Volume(hu, (3.0, 2.0, 2.0), (0.0, 0.0, 0.0), np.eye(3)), tmp_path / "scan.nii.gz")
+    with pytest.raises(ScanFault, match="IMG-NAN"):
+        ingest_scan(tmp_path / "scan.nii.gz", **INGEST)
+
+
+def test_dcm2niix_gives_the_same_volume(tmp_path):
+    write(tmp_path)
+    ours, theirs = (ingest_scan(tmp_path, **{**INGEST, "converter": name}).volume for name in ("lungtypes", "dcm2niix"))
+    assert (ours.array == theirs.array).all() and ours.origin_mm == pytest.approx(theirs.origin_mm, abs=1e-3)
+    assert ours.spacing_mm == pytest.approx(theirs.spacing_mm)
+
+
+def test_dcm2niix_that_leaves_another_grid_is_a_fault(tmp_path):
+    rng = np.random.default_rng(1)
+    for path in write(tmp_path):  # it takes the spacing from the first two slices
+        x, y, z = pydicom.dcmread(path).ImagePositionPatient
+        change(path, ImagePositionPatient=[x, y, z + rng.uniform(-0.07, 0.07)])
+    assert only(tmp_path).usable
+    with pytest.raises(ScanFault, match="DCM-CONVERTER"):
+        ingest_scan(tmp_path, **{**INGEST, "converter": "dcm2niix"})
