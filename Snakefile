@@ -8,6 +8,7 @@ min_version("9.27")
 include: "workflow/rules/common.smk"
 include: "workflow/rules/ingest.smk"
 include: "workflow/rules/lungs.smk"
+include: "workflow/rules/quality.smk"
 include: "workflow/rules/resample.smk"
 include: "workflow/rules/template.smk"
 include: "workflow/rules/register.smk"
@@ -37,6 +38,7 @@ rule ingest:
 rule lungs:
     input:
         expand(LUNGS, subject=SCANNED),
+        expand(QUALITY, subject=SCANNED),
         DENSITOMETRY,
 
 

@@ -190,6 +190,13 @@ def test_provenance_names_versions_seed_and_checksums(finished):
     assert record["sha256"]["clam/assignment.tsv"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def test_every_scan_that_was_read_has_its_picture(finished):
+    pictures = {path.parent.name for path in finished.results.glob("quality/*/lungs.png")}
+    assert pictures == set(analysed(finished))
+    page = (finished.results / "report/index.html").read_text()
+    assert all(f'href="../quality/{subject}/lungs.png"' in page for subject in pictures)
+
+
 def test_every_job_left_a_log_and_a_benchmark(finished):
     for rule in ("ingest_scan", "segment_lungs", "resample_scan", "register_scan", "measure_densitometry"):
         for kind, suffix in (("logs", "log"), ("benchmarks", "tsv")):

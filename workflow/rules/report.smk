@@ -11,6 +11,7 @@ rule write_report:
         template=TEMPLATE["template"],
         mask=TEMPLATE["mask"],
         review=REVIEW,
+        quality=expand(QUALITY, subject=SCANNED),
         registered=expand(REGISTERED, subject=SUBJECTS),
         array=COHORT_ARRAY,
         clam=list(CLAM.values()),

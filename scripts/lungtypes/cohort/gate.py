@@ -10,6 +10,8 @@ import pandas as pd
 from lungtypes.cohort.status import EXCLUDED_BY_HUMAN, Status, read_status
 from lungtypes.errors import InputError
 
+SHOWN = 30  # failed scans in an error's text; the table has them all
+
 
 def status_table(folders: Mapping[str, str | Path]) -> pd.DataFrame:
     """How far each subject came: subject, stage, status (analysed or excluded), code, message, decisions.
@@ -29,12 +31,13 @@ def check_failures(table: pd.DataFrame, *, max_failed_fraction: float, place: st
     """
     failed = table[(table.status == "excluded") & (table.code != EXCLUDED_BY_HUMAN)]
     left = int((table.status == "analysed").sum())
-    listed = "; ".join(f"{r.subject} ({r.stage}, {r.code})" for r in failed.itertuples())
+    listed = "; ".join(f"{r.subject} ({r.stage}, {r.code})" for r in failed.head(SHOWN).itertuples())
+    listed += f"; and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
     if len(failed) > max_failed_fraction * len(table):
         raise InputError(
             f"cohort: found {len(failed)} of {len(table)} scans failed, expected at most "
             f"{100 * max_failed_fraction:g} % (max_failed_fraction). Failed: {listed}. "
-            f"See {place} for what to do about each; mend them, or raise max_failed_fraction."
+            f"See {place}; docs/your-cohort.md says what to do about each code. Mend the scans, or raise the limit."
         )
     if left < 3:
         raise InputError(

@@ -207,7 +207,7 @@ def _judge(
         along = positions_of(slices) @ normal_of(first)
         order = np.argsort(along, kind="stable")
         slices, along = [slices[i] for i in order], along[order]
-        gap, coverage = float(np.polyfit(np.arange(len(along)), along, 1)[0]), float(along[-1] - along[0])
+        gap, coverage = round(float(np.polyfit(np.arange(len(along)), along, 1)[0]), 6), float(along[-1] - along[0])
         code, reason = _gap_fault(along)
     if not code:
         tilt, code, reason = _tilt_fault(slices, allow_tilt)

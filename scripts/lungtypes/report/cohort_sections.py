@@ -6,12 +6,14 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from markupsafe import escape
 from matplotlib.figure import Figure
 
 from lungtypes.report.blocks import (
     Block,
     Flow,
     FlowStep,
+    Fragment,
     Heading,
     Paragraph,
     Picture,
@@ -37,6 +39,7 @@ STAGE_NAMES = {
 }
 PAPER_ITERATIONS = 9  # of the template in Ryan et al. 2022
 WORST = 6
+PICTURES = 4
 
 
 def flow_section(results: Results) -> Section:
@@ -111,11 +114,42 @@ def quality_section(results: Results, config: Mapping[str, object]) -> Section:
     rows = [{"subject": s, **results.record(f"registered/{s}/registration.json")} for s in subjects]
     table = pd.DataFrame([row for row in rows if len(row) > 1])
     blocks: list[Block] = []
+    blocks += _picture_blocks(results)
     if len(table):
         blocks += _registration_blocks(table, config.get("register", {}))
     for method in results.methods():
         blocks += _density_blocks(results, method)
     return Section("quality", "Quality of the scans", "Quality", tuple(blocks) or (Paragraph("Nothing to show."),))
+
+
+def _picture_blocks(results: Results) -> list[Block]:
+    """The pictures of the scans that most need a look, failed ones first, and links to all."""
+    attrition, review = results.table("cohort/attrition.tsv"), results.table("cohort/review.tsv")
+    if attrition is None:
+        return []
+    drawn = [s for s in attrition["subject"] if (results.folder / f"quality/{s}/lungs.png").exists()]
+    proposed = [] if review is None else review["subject"].tolist()
+    failed = set(attrition.loc[attrition["status"] != "analysed", "subject"])
+    first = [s for s in drawn if s in failed] + [s for s in proposed if s in drawn and s not in failed]
+    shown = list(dict.fromkeys([*first, *drawn]))[:PICTURES]
+    blocks: list[Block] = [Heading("Lungs")] if drawn else []
+    for subject in shown:
+        folder = results.folder / f"quality/{subject}"
+        data = results.table(f"quality/{subject}/slices.tsv")
+        blocks.append(
+            Picture(
+                f"quality_{subject}",
+                (folder / "lungs.png").read_bytes(),
+                f"Scan {subject}: axial, coronal and sagittal slices with the border of the lungs, histogram of HU and "
+                "area of each slice.",
+                f"{subject}. Lung window; blue: border of the lungs. Patient's right is on the left of the image.",
+                pd.DataFrame({"subject": [subject]}) if data is None else data,
+            )
+        )
+    if drawn:
+        links = " ".join(f'<a href="../quality/{escape(s)}/lungs.png">{escape(s)}</a>' for s in drawn)
+        blocks.append(Fragment(f"<p>{links}</p>", f"Pictures of all {len(drawn)} scans (files beside this page)"))
+    return blocks
 
 
 def _registration_blocks(table: pd.DataFrame, limits: Mapping[str, float]) -> list[Block]:

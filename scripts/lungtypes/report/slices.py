@@ -25,23 +25,31 @@ OUTSIDE_GREY = "#DCDCDC"
 class Cut:
     """One slice of a (Z, Y, X) array in LPS: which plane, which index, and where that is in words."""
 
-    plane: Literal["axial", "coronal"]
+    plane: Literal["axial", "coronal", "sagittal"]
     index: int
     fraction: float
 
     @property
     def label(self) -> str:
         """Title of the slice's column."""
-        place = "of lung height" if self.plane == "axial" else "of lung depth"
+        place = {"axial": "of lung height", "coronal": "of lung depth", "sagittal": "of lung width"}[self.plane]
         return f"{self.plane}, {100 * self.fraction:.0f} % {place}"
 
     def of(self, array: NDArray) -> NDArray:
-        """The slice, rows from front to back (axial) or head to foot (coronal), columns from right to left."""
-        return array[self.index] if self.plane == "axial" else array[::-1, self.index, :]
+        """The slice: rows from front to back (axial) or head to foot; columns from right to left, or front to back."""
+        if self.plane == "axial":
+            return array[self.index]
+        return array[::-1, self.index, :] if self.plane == "coronal" else array[::-1, :, self.index]
 
     def aspect(self, spacing_mm: tuple[float, float, float]) -> float:
         """Height of a pixel over its width."""
-        return (spacing_mm[1] if self.plane == "axial" else spacing_mm[0]) / spacing_mm[2]
+        height, width = {"axial": (1, 2), "coronal": (0, 2), "sagittal": (0, 1)}[self.plane]
+        return spacing_mm[height] / spacing_mm[width]
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """What lies on the left and on the right of the image: R and L, or front (A) and back (P)."""
+        return ("A", "P") if self.plane == "sagittal" else ("R", "L")
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ def plot_slice(
     lungs: NDArray | None = None,
     outline: bool = False,
 ) -> AxesImage:
-    """Draw one slice of a (Z, Y, X) array with R and L at its sides.
+    """Draw one slice of a (Z, Y, X) array with R and L (or A and P) at its sides.
 
     lungs : (Z, Y, X), same grid; where it is 0 a masked scale shows grey. outline : draw its border.
     """
@@ -104,7 +112,7 @@ def plot_slice(
     for spine in ax.spines.values():
         spine.set_visible(False)
     stroke = [withStroke(linewidth=1.8, foreground="black")]
-    for x, side, text in ((0.02, "left", "R"), (0.98, "right", "L")):
+    for x, side, text in ((0.02, "left", cut.sides[0]), (0.98, "right", cut.sides[1])):
         ax.text(x, 0.03, text, ha=side, va="bottom", color="white", fontsize=8, weight="bold", transform=ax.transAxes)
         ax.texts[-1].set_path_effects(stroke)
     return image
