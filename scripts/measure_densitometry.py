@@ -16,7 +16,7 @@ def work(folder: Path) -> None:
     lungs = read_volume(Path(snakemake.input.lungs) / "lungs.nii.gz")
     lobes = Path(snakemake.input.lungs) / "lobes.nii.gz"
     lobes = read_volume(lobes).array if lobes.exists() else None
-    table = measure_density(scan.array, lungs.array, lobes, voxel_ml=scan.voxel_ml)
+    table = measure_density(scan.array, lungs.array, lobes, spacing_mm=scan.spacing_mm)
     write_table(folder / "densitometry.tsv", table)
 
 

@@ -3,15 +3,19 @@
 from pathlib import Path
 
 from lungtypes.cohort.status import run_scan_stage
-from lungtypes.device import set_itk
+from lungtypes.device import make_deterministic, set_itk
 from lungtypes.imaging.geometry import read_volume, write_volume
 from lungtypes.imaging.lobes import find_lungs
+from lungtypes.imaging.lung_network import require_lungmask
 from lungtypes.provenance import open_log, record, write_json
 
 given = {f"given_{name}": snakemake.input.get(name) for name in ("lungs", "lobes")}
 open_log(snakemake.log[0], hide=[path for path in given.values() if path])
 config = snakemake.params.config
 set_itk(threads=config["itk_threads"], seed=1)
+if config["lungs"]["engine"] == "lungmask":
+    make_deterministic(torch_threads=config["itk_threads"])
+    require_lungmask(config["lungs"]["lungmask_weights"])
 
 
 def work(folder: Path) -> None:
@@ -22,7 +26,7 @@ def work(folder: Path) -> None:
     write_volume(scan.with_array(found.lungs.airway), folder / "airway.nii.gz")
     if found.lobes is not None:
         write_volume(found.lobes, folder / "lobes.nii.gz")
-    write_json(folder / "lungs.json", found.lungs.checks())
+    write_json(folder / "lungs.json", found.lungs.record())
 
 
 run_scan_stage(

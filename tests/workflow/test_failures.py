@@ -54,7 +54,8 @@ def test_failed_scans_have_a_status_in_every_stage_and_nothing_else(broken):
 
 
 def test_each_stage_turns_its_fault_into_a_code_and_a_human_overrules_it(broken):
-    tight = ["--cores", "2", "--config", "lungs={min_total_ml: 10900, max_total_ml: 11000}", "decisions=decisions.tsv"]
+    limits = "lungs={checks: {total_ml: {warn: [10900, 11000], fail: [10900, 11000]}}}"
+    tight = ["--cores", "2", "--config", limits, "decisions=decisions.tsv"]
     decisions = broken.folder / "decisions.tsv"
     decisions.write_text("subject\tstage\tdecision\tby\treason\n")
     broken.snakemake("results/resampled/G1", *tight)

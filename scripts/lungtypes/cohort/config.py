@@ -10,6 +10,7 @@ from math import prod
 import jsonschema
 import yaml
 
+from lungtypes.cohort.engines import engine_faults
 from lungtypes.cohort.tables import nearest
 from lungtypes.errors import InputError
 
@@ -87,15 +88,26 @@ def _contradictions(config: Mapping[str, object]) -> list[str]:
         faults.append(f"clam.k.maximum: found {k['maximum']}, expected at least clam.k.minimum ({k['minimum']}).")
     if k["n_clusters"] != "auto" and k["n_clusters"] > k["maximum"]:
         faults.append(f"clam.k.n_clusters: found {k['n_clusters']}, expected at most clam.k.maximum ({k['maximum']}).")
-    for low, high in (("lungs.min_total_ml", "lungs.max_total_ml"), ("lungs.min_side_ratio", "lungs.max_side_ratio")):
-        (section, first), second = low.split("."), high.split(".")[1]
-        if config[section][first] >= config[section][second]:
-            faults.append(f"{low}: found {config[section][first]}, expected less than {high}.")
+    faults += _lungs_contradictions(config["lungs"])
     if config["template"]["minimum"] > config["template"]["maximum"]:
         faults.append("template.minimum: found more than template.maximum.")
     if config["clam"]["window_hu"][0] >= config["clam"]["window_hu"][1]:
         faults.append("clam.window_hu: found the larger value first, expected [low, high] in HU.")
     return faults + _template_contradictions(config["template"])
+
+
+def _lungs_contradictions(lungs: Mapping[str, object]) -> list[str]:
+    """Limits of the checks are in order, and an engine that is not ours is installed with its weights."""
+    faults = []
+    for name, limits in lungs["checks"].items():
+        key = f"lungs.checks.{name}"
+        for kind in ("warn", "fail"):
+            if limits[kind] and limits[kind][0] > limits[kind][1]:
+                faults.append(f"{key}.{kind}: found {limits[kind]}, expected [low, high].")
+        warn, fail = limits["warn"], limits["fail"]
+        if warn and fail and not (fail[0] <= warn[0] and warn[1] <= fail[1]):
+            faults.append(f"{key}.warn: found {warn}, expected limits within {key}.fail ({fail}).")
+    return faults + engine_faults(lungs["engine"], lungs["lungmask_weights"])
 
 
 def _template_contradictions(template: Mapping[str, object]) -> list[str]:

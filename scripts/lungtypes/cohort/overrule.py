@@ -13,7 +13,7 @@ OPEN_LIMITS: dict[str, dict[str, float]] = {
         "min_air_percent": 0.0,
         "min_soft_percent": 0.0,
     },
-    "lungs": {"min_total_ml": 0.0, "max_total_ml": 1e6, "min_side_ratio": 0.0, "max_side_ratio": 1e6},
+    "lungs": {},  # every limit of lungs.checks that excludes; see with_open_limits
     "resample": {"max_volume_change_percent": 1e6},
     "register": {"min_dice": 0.0, "max_folded_fraction": 1.0},
 }
@@ -24,8 +24,16 @@ ACCEPTABLE = {
     "DCM-THICK": "ingest",
     "IMG-SIZE": "ingest",
     "HU-IMPLAUSIBLE": "ingest",
+    "SEG-BORDER": "lungs",
+    "SEG-TRUNCATED": "lungs",
     "SEG-VOLUME": "lungs",
     "SEG-RATIO": "lungs",
+    "SEG-MIDLINE": "lungs",
+    "SEG-DENSITY": "lungs",
+    "SEG-SHAPE": "lungs",
+    "SEG-GAP": "lungs",
+    "SEG-PIECES": "lungs",
+    "SEG-AIRWAY": "lungs",
     "RES-VOLUME": "resample",
     "REG-DICE": "register",
     "REG-FOLDED": "register",
@@ -33,5 +41,8 @@ ACCEPTABLE = {
 
 
 def with_open_limits(section: Mapping[str, object], stage: str) -> dict[str, object]:
-    """The stage's section of the config with every limit opened; other keys stay."""
-    return {**section, **OPEN_LIMITS[stage]}
+    """The stage's section of the config with every limit opened; other keys stay, and so do limits that only warn."""
+    opened = {**section, **OPEN_LIMITS[stage]}
+    if stage == "lungs":
+        opened["checks"] = {name: {**limits, "fail": None} for name, limits in section["checks"].items()}
+    return opened

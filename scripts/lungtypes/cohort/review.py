@@ -1,7 +1,8 @@
 """Proposals for config/decisions.tsv: scans that a human should look at, in that file's own columns.
 
-A gate that a human may overrule is proposed as ``accept``; a scan that passed with warnings, or whose registration
-stands out from the cohort's, as ``exclude``. ``by`` is empty: a copied row is refused until somebody signs it.
+A gate that a human may overrule is proposed as ``accept``; a scan that passed with warnings, or whose lungs or
+registration stand out from the cohort's, as ``exclude``. ``by`` is empty: a copied row is refused until somebody
+signs it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,13 @@ COLUMNS = ("subject", "stage", "decision", "by", "reason")
 OUTLIER_SCORE = 3.5  # modified z score, Iglewicz & Hoaglin 1993
 MIN_COHORT = 8  # fewer scans have no distribution to stand out from
 LOWER_IS_WORSE = {"dice_right": "overlap of the right lung", "dice_left": "overlap of the left lung"}
+# check in lungs.json: (words, number, on a log scale, least spread); a cohort of equal lungs has no outliers
+LUNG_NUMBERS = {
+    "total_ml": ("lung volume", "{:.0f} mL", True, 0.02),
+    "side_ratio": ("right/left volume ratio", "{:.2f}", True, 0.02),
+    "mean_hu": ("mean lung density", "{:.0f} HU", False, 3.0),
+}
+LEAST_OVERLAP_SPREAD = 1e-3
 
 
 def review_table(
@@ -31,16 +39,18 @@ def review_table(
     Parameters
     ----------
     attrition : see :func:`lungtypes.cohort.attrition.attrition_table`.
-    lungs : subject -> lungs.json of scans that have one (key ``warnings``: list of texts).
+    lungs : subject -> lungs.json of scans that have one (keys ``warnings``: list of texts; ``checks``: name -> value).
     registration : subject -> registration.json of scans that have one (dice_right, dice_left: 0-1).
     decided : (subject, stage) pairs that stand in decisions.tsv already; nothing is proposed for them.
     """
     failed = attrition[(attrition.status == "excluded") & attrition.code.isin(list(ACCEPTABLE))]
     rows = [(r.subject, r.stage, "accept", "", f"{r.code}: {r.message}") for r in failed.itertuples()]
-    for subject in attrition.subject[attrition.status == "analysed"]:
-        warnings = lungs.get(subject, {}).get("warnings", [])
-        if warnings:
-            rows.append((subject, "lungs", "exclude", "", "; ".join(warnings)))
+    analysed = {s: lungs[s] for s in attrition.subject[attrition.status == "analysed"] if s in lungs}
+    unusual = _unusual_lungs(analysed)
+    for subject, content in analysed.items():
+        reasons = [*content.get("warnings", []), *unusual.get(subject, [])]
+        if reasons:
+            rows.append((subject, "lungs", "exclude", "", "; ".join(reasons)))
     outliers = _outliers(registration)
     rows += [(subject, "register", "exclude", "", "; ".join(reasons)) for subject, reasons in outliers.items()]
     return pd.DataFrame([row for row in rows if row[:2] not in decided], columns=list(COLUMNS))
@@ -53,10 +63,29 @@ def _outliers(registration: Mapping[str, Mapping[str, float]]) -> dict[str, list
         return found
     for name, words in LOWER_IS_WORSE.items():
         values = pd.Series({s: figures[name] for s, figures in registration.items()}, dtype=float)
-        median = values.median()
-        spread = float(np.median(np.abs(values - median)))
-        score = 0.6745 * (values - median) / max(spread, 1e-3)
+        score = robust_z(values, least_spread=LEAST_OVERLAP_SPREAD)
         for subject in values.index[score < -OUTLIER_SCORE]:
-            text = f"{words} with the template {values[subject]:.3f}, cohort's median {median:.3f}"
+            text = f"{words} with the template {values[subject]:.3f}, cohort's median {values.median():.3f}"
             found.setdefault(subject, []).append(text)
     return found
+
+
+def _unusual_lungs(lungs: Mapping[str, Mapping[str, object]]) -> dict[str, list[str]]:
+    """Subjects with a number of LUNG_NUMBERS more than OUTLIER_SCORE from the cohort's median, either way."""
+    found: dict[str, list[str]] = {}
+    for name, (words, number, logarithmic, least_spread) in LUNG_NUMBERS.items():
+        values = {s: content["checks"][name]["value"] for s, content in lungs.items() if "checks" in content}
+        values = pd.Series(values, dtype=float).dropna()
+        if len(values) < MIN_COHORT:
+            continue
+        score = robust_z(np.log(values) if logarithmic else values, least_spread=least_spread)
+        for subject in values.index[score.abs() > OUTLIER_SCORE]:
+            text = f"{words} {number.format(values[subject])}, cohort's median {number.format(values.median())}"
+            found.setdefault(subject, []).append(text)
+    return found
+
+
+def robust_z(values: pd.Series, *, least_spread: float) -> pd.Series:
+    """Modified z score: 0.6745 (x - median) / MAD, with a MAD of at least ``least_spread``."""
+    away = values - values.median()
+    return 0.6745 * away / max(float(away.abs().median()), least_spread)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lungtypes.errors import ScanFault
 from lungtypes.imaging.geometry import Volume, oriented_lps, require_same_grid
+from lungtypes.imaging.lung_checks import Limits
+from lungtypes.imaging.lung_network import segment_with_lungmask
 from lungtypes.imaging.lungs import (
     LEFT,
     RIGHT,
@@ -35,32 +38,29 @@ def find_lungs(
     given_lungs: Volume | None,
     given_lobes: Volume | None,
     lobe_labels: Sequence[int],
+    engine: Literal["classical", "lungmask"],
+    lungmask_weights: str,
     air_threshold_hu: float,
     closing_mm: float,
-    min_total_ml: float,
-    max_total_ml: float,
-    min_side_ratio: float,
-    max_side_ratio: float,
+    checks: Limits,
 ) -> LungsAndLobes:
-    """The user's masks where there are any (a lobe mask also says where the lungs are), else a segmentation.
+    """The user's masks where there are any (a lobe mask also says where the lungs are), else the engine's.
 
     Raises
     ------
-    GeometryError, ScanFault : see :func:`check_given_lungs`, :func:`check_given_lobes`, :func:`segment_lungs`.
+    InputError : the engine is not installed.
+    GeometryError, ScanFault : see :func:`check_given_lungs`, :func:`check_given_lobes`, :func:`segment_lungs`,
+        :func:`segment_with_lungmask`.
     """
-    gate = {
-        "min_total_ml": min_total_ml,
-        "max_total_ml": max_total_ml,
-        "min_side_ratio": min_side_ratio,
-        "max_side_ratio": max_side_ratio,
-    }
     lobes = None if given_lobes is None else check_given_lobes(scan, given_lobes, lobe_labels=lobe_labels)
     if given_lungs is not None:
-        lungs = check_given_lungs(scan, given_lungs, **gate)
+        lungs = check_given_lungs(scan, given_lungs, checks=checks)
     elif lobes is not None:
-        lungs = check_given_lungs(scan, scan.with_array(lungs_of_lobes(lobes.array)), **gate)
+        lungs = check_given_lungs(scan, scan.with_array(lungs_of_lobes(lobes.array)), checks=checks)
+    elif engine == "lungmask":
+        lungs = segment_with_lungmask(scan, weights=lungmask_weights, checks=checks)
     else:
-        lungs = segment_lungs(scan, air_threshold_hu=air_threshold_hu, closing_mm=closing_mm, **gate)
+        lungs = segment_lungs(scan, air_threshold_hu=air_threshold_hu, closing_mm=closing_mm, checks=checks)
     if lobes is not None:
         lobes = lobes.with_array(np.where(lungs.labels.array > 0, lobes.array, 0).astype(np.uint8))
     return LungsAndLobes(lungs, lobes)

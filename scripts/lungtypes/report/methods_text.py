@@ -55,8 +55,8 @@ def methods_section(config: Mapping[str, object], methods: tuple[str, ...], *, h
             f"Scans. For each scan one CT series was chosen (preferred kernel: {s('ingest.preferred_kernel')}; at "
             f"least {s('ingest.min_slices')} slices of at most {s('ingest.max_thickness_mm')} mm over "
             f"{s('ingest.min_coverage_mm')} mm). Lungs were segmented by threshold and region growing, or taken from a "
-            f"given mask, and accepted between {s('lungs.min_total_ml')} and {s('lungs.max_total_ml')} mL. Scans were "
-            f"resampled to {s('resample.spacing_mm')} mm."
+            f"given mask, and accepted when volume (limits {s('lungs.checks.total_ml.fail')} mL), density, shape and "
+            f"place lay within the limits of the config. Scans were resampled to {s('resample.spacing_mm')} mm."
         ),
         Paragraph(
             f"Template and registration. {_template_sentence(config)} Every scan was registered to it with symmetric "

@@ -1,8 +1,10 @@
 """Config faults are all reported at once, with key and remedy; YAML text is checked before it becomes values."""
 
 import copy
+import sys
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -31,10 +33,13 @@ def changed(**changes):
 
 def test_shipped_configs_are_valid():
     check_config(CONFIG, SCHEMA)
-    demo = copy.deepcopy(CONFIG)
-    update_config(demo, yaml.safe_load((ROOT / "config/demo.yaml").read_text()))
-    check_config(demo, SCHEMA)
-    assert file_faults(ROOT / "config/config.yaml") == [] == file_faults(ROOT / "config/demo.yaml")
+    shipped = [ROOT / "config/demo.yaml", *(ROOT / "config/presets").glob("*.yaml")]
+    assert len(shipped) > 1 and file_faults(ROOT / "config/config.yaml") == []
+    for path in shipped:
+        config = copy.deepcopy(CONFIG)
+        update_config(config, yaml.safe_load(path.read_text()))
+        check_config(config, SCHEMA)
+        assert file_faults(path) == []
 
 
 def test_every_config_fault_is_named_with_the_nearest_key():
@@ -95,8 +100,11 @@ def test_numbers_that_are_not_finite_are_refused():
         ({"clam__strides": [2, 2]}, "clam.strides: found 2 values, expected 3 as in clam.filters"),
         ({"clam__k__maximum": 1}, "clam.k.maximum: found 1, expected at least clam.k.minimum (2)"),
         ({"clam__k__n_clusters": 9}, "clam.k.n_clusters: found 9, expected at most clam.k.maximum (8)"),
-        ({"lungs__min_total_ml": 11000.0}, "lungs.min_total_ml: found 11000.0, expected less than lungs.max_total_ml"),
-        ({"lungs__min_side_ratio": 3.0}, "lungs.min_side_ratio: found 3.0, expected less than lungs.max_side_ratio"),
+        ({"lungs__checks__solidity__warn": [1, 0.5]}, "lungs.checks.solidity.warn: found [1, 0.5], expected [low, hi"),
+        (
+            {"lungs__checks__total_ml__warn": [1000, 8500]},
+            "lungs.checks.total_ml.warn: found [1000, 8500], expected limits within lungs.checks.total_ml.fail",
+        ),
         ({"template__minimum": 61}, "template.minimum: found more than template.maximum"),
         ({"clam__window_hu": [5, 5]}, "clam.window_hu: found the larger value first"),
         ({"template__image": str(ROOT)}, f"template.image: found {str(ROOT)!r} without template.lungs, expected both"),
@@ -112,6 +120,28 @@ def test_numbers_that_are_not_finite_are_refused():
 def test_contradicting_values_are_refused(changes, expected):
     (fault,) = config_faults(changed(**changes), SCHEMA)
     assert fault.startswith(f"config, {expected}")
+
+
+def test_limits_of_the_lungs_have_new_names_and_hold_numbers():
+    renamed, kind = config_faults(changed(lungs__min_total_ml=1000.0, lungs__checks__pieces__warn="many"), SCHEMA)
+    assert "lungs.checks.pieces.warn: found 'many', expected" in renamed + kind
+    assert "config, lungs.min_total_ml: this key is now called lungs.checks.total_ml. Rename it." in (renamed, kind)
+
+
+def test_an_engine_that_is_not_installed_is_refused_before_any_scan(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lungmask", None)
+    faults = config_faults(changed(lungs__engine="lungmask"), SCHEMA)
+    assert [fault.split(":")[0] for fault in faults] == ["config, lungs.lungmask_weights", "config, lungs.engine"]
+    assert "Fetch unet_r231" in faults[0] and "pip install lungmask" in faults[1]
+    monkeypatch.setitem(sys.modules, "lungmask", ModuleType("lungmask"))
+    (tmp_path / "r231.pth").touch()
+    weights = str(tmp_path / "r231.pth")
+    assert config_faults(changed(lungs__engine="lungmask", lungs__lungmask_weights=weights), SCHEMA) == []
+
+
+def test_text_from_the_command_line_sets_limits():
+    given = {"lungs": {"checks": {"total_ml": {"warn": ["2000", "9000"], "fail": "null"}}}}
+    assert typed(given, SCHEMA)["lungs"]["checks"]["total_ml"] == {"warn": [2000, 9000], "fail": None}
 
 
 def test_a_template_of_ones_own_with_both_files_and_a_frozen_one_are_allowed():

@@ -10,11 +10,12 @@ import yaml
 
 from lungtypes.cohort.attrition import attrition_table
 from lungtypes.cohort.gate import check_failures
-from lungtypes.cohort.overrule import ACCEPTABLE, OPEN_LIMITS
+from lungtypes.cohort.overrule import ACCEPTABLE, OPEN_LIMITS, with_open_limits
 from lungtypes.cohort.reasons import REASONS
-from lungtypes.cohort.review import review_table
+from lungtypes.cohort.review import review_table, robust_z
 from lungtypes.cohort.status import read_status, run_scan_stage
 from lungtypes.errors import InputError, ScanFault
+from lungtypes.imaging.lung_checks import CHECKS
 from lungtypes.provenance import record, stamp
 from lungtypes.randomness import derive_seed, stream
 
@@ -125,6 +126,21 @@ def test_limits_that_accept_opens_are_keys_of_the_config():
         assert set(limits) <= set(config[section])
 
 
+def test_accepting_lungs_opens_the_limits_that_exclude_and_keeps_those_that_warn():
+    section = yaml.safe_load((ROOT / "config/config.yaml").read_text())["lungs"]
+    opened = with_open_limits(section, "lungs")
+    assert {limits["fail"] for limits in opened["checks"].values()} == {None}
+    assert [c["warn"] for c in opened["checks"].values()] == [c["warn"] for c in section["checks"].values()]
+    assert section["checks"]["total_ml"]["fail"] == [1500, 11000]
+    assert {**opened, "checks": section["checks"]} == section
+
+
+def test_every_check_has_limits_in_the_config_and_a_code_that_can_be_accepted():
+    limits = yaml.safe_load((ROOT / "config/config.yaml").read_text())["lungs"]["checks"]
+    assert list(limits) == list(CHECKS)
+    assert {code for code, _ in CHECKS.values()} == {c for c, stage in ACCEPTABLE.items() if stage == "lungs"}
+
+
 def review(table, lungs=(), registration=(), decided=()):
     return review_table(table, lungs=dict(lungs), registration=dict(registration), decided=set(decided))
 
@@ -143,6 +159,29 @@ def test_warnings_and_outliers_are_proposed_to_be_excluded():
     assert proposals.subject.tolist() == ["S2", "S4"] and proposals.stage.tolist() == ["lungs", "register"]
     assert set(proposals.decision) == {"exclude"} and set(proposals.by) == {""}
     assert "overlap of the left lung with the template 0.920, cohort's median 0.970" in proposals.reason[1]
+
+
+def lungs_of(total_ml, side_ratio=1.1, mean_hu=-830.0, warnings=()):
+    values = {"total_ml": total_ml, "side_ratio": side_ratio, "mean_hu": mean_hu, "airway_ml": None}
+    return {"warnings": list(warnings), "checks": {name: {"value": value} for name, value in values.items()}}
+
+
+def test_lungs_that_stand_out_from_the_cohort_are_proposed_for_a_look():
+    lungs = {f"S{n}": lungs_of(5000 + 150 * n, 1.1 + 0.01 * n, -830.0 + 4 * n) for n in range(1, 11)}
+    assert review(cohort(*[""] * 10), lungs).empty
+    lungs["S2"], lungs["S7"] = lungs_of(2600), lungs_of(5600, 1.12, -610.0, ["mean lung density"])
+    proposals = review(cohort(*[""] * 10), lungs)
+    assert proposals.subject.tolist() == ["S2", "S7"] and set(proposals.stage) == {"lungs"}
+    assert proposals.reason[0] == "lung volume 2600 mL, cohort's median 5675 mL"
+    assert proposals.reason[1].startswith("mean lung density; mean lung density -610 HU, cohort's median -8")
+    few = {subject: lungs[subject] for subject in ("S1", "S2", "S3", "S4", "S5")}
+    assert review(cohort(*[""] * 10), few).empty
+
+
+def test_robust_z_equals_the_sum_by_hand():
+    values = pd.Series([1.0, 2.0, 3.0, 4.0, 100.0])  # median 3, deviations 2 1 0 1 97, MAD 1
+    assert robust_z(values, least_spread=0.1).tolist() == pytest.approx([-1.349, -0.6745, 0, 0.6745, 65.4265])
+    assert robust_z(pd.Series([2.0] * 9 + [2.1]), least_spread=0.1).abs().max() == pytest.approx(0.6745)
 
 
 def test_stamp_sees_code_and_not_comments(monkeypatch, tmp_path):

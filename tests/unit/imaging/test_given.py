@@ -11,12 +11,14 @@ from lungtypes.imaging.densitometry import measure_density
 from lungtypes.imaging.geometry import Volume, from_sitk, to_sitk, write_volume
 from lungtypes.imaging.given import check_given_registration, read_given_template
 from lungtypes.imaging.lobes import check_given_lobes, find_lungs
+from lungtypes.imaging.lung_checks import CHECKS
 from lungtypes.imaging.resample import resample_scan
 
 OWN = [1, 2, 3, 4, 5]
 LUNGMASK = [3, 4, 5, 1, 2]  # LTRCLobes of lungmask: left upper and lower first
-LIMITS = {"air_threshold_hu": -400.0, "closing_mm": 8.0}
-GATE = {"min_total_ml": 0.001, "max_total_ml": 100.0, "min_side_ratio": 0.1, "max_side_ratio": 10.0}
+NO_LIMITS = {name: {"warn": None, "fail": None} for name in CHECKS}
+SETTINGS = {"engine": "classical", "lungmask_weights": "", "air_threshold_hu": -400.0, "closing_mm": 8.0}
+SETTINGS["checks"] = NO_LIMITS
 
 
 def scan_with_lobes(labels=OWN):
@@ -64,7 +66,7 @@ def test_lobe_mask_of_another_grid_is_refused():
 
 def test_lobe_mask_says_where_the_lungs_are():
     scan, lobes = scan_with_lobes()
-    found = find_lungs(scan, given_lungs=None, given_lobes=lobes, lobe_labels=OWN, **LIMITS, **GATE)
+    found = find_lungs(scan, given_lungs=None, given_lobes=lobes, lobe_labels=OWN, **SETTINGS)
     assert (found.lungs.labels.array == sides(lobes.array)).all() and found.lungs.split_by == "given"
 
 
@@ -72,13 +74,13 @@ def test_lobes_are_cut_to_the_lungs_that_were_given_with_them():
     scan, lobes = scan_with_lobes()
     lungs = sides(lobes.array)
     lungs[:4] = 0
-    found = find_lungs(scan, given_lungs=scan.with_array(lungs), given_lobes=lobes, lobe_labels=OWN, **LIMITS, **GATE)
+    found = find_lungs(scan, given_lungs=scan.with_array(lungs), given_lobes=lobes, lobe_labels=OWN, **SETTINGS)
     assert (found.lobes.array[:4] == 0).all() and (found.lobes.array[4:] == lobes.array[4:]).all()
 
 
 def test_densitometry_has_a_row_a_lobe_and_they_add_up():
     scan, lobes = scan_with_lobes()
-    table = measure_density(scan.array, sides(lobes.array), lobes.array, voxel_ml=scan.voxel_ml).set_index("region")
+    table = measure_density(scan.array, sides(lobes.array), lobes.array, spacing_mm=scan.spacing_mm).set_index("region")
     names = ["right_upper", "right_middle", "right_lower", "left_upper", "left_lower"]
     assert table.volume_ml[names].sum() == pytest.approx(table.volume_ml["lungs"])
     assert table.volume_ml["left_lower"] == pytest.approx(10 * 12 * 10 * 0.008)
