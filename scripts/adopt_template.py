@@ -13,11 +13,4 @@ adopt_template(
     probability=out.probability,
     convergence=out.convergence,
 )
-record(
-    snakemake.params.results,
-    snakemake.rule,
-    "cohort",
-    config=snakemake.params.config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
-)
+record(snakemake.params, snakemake.output, rule=snakemake.rule)

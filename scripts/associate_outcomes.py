@@ -15,11 +15,4 @@ associate_stage(
     seed=config["seed"],
     settings=config["associate"],
 )
-record(
-    snakemake.params.results,
-    snakemake.rule,
-    snakemake.wildcards.method,
-    config=snakemake.params.config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
-)
+record(snakemake.params, snakemake.output, rule=snakemake.rule, name=snakemake.wildcards.method)

@@ -20,11 +20,4 @@ write_cohort_array(
     mask=read_volume(Path(snakemake.input.mask)),
     **config["volumes"],
 )
-record(
-    snakemake.params.results,
-    snakemake.rule,
-    "cohort",
-    config=snakemake.params.config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
-)
+record(snakemake.params, snakemake.output, rule=snakemake.rule)

@@ -21,11 +21,4 @@ cluster_stage(
     device=choose_device(config.pop("device")),
     **config,
 )
-record(
-    snakemake.params.results,
-    snakemake.rule,
-    "cohort",
-    config=snakemake.params.config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
-)
+record(snakemake.params, snakemake.output, rule=snakemake.rule)

@@ -19,11 +19,4 @@ proposals = review_table(
     decided=set(map(tuple, config["decided"])),
 )
 write_table(snakemake.output.review, proposals)
-record(
-    snakemake.params.results,
-    snakemake.rule,
-    "cohort",
-    config=snakemake.params.config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
-)
+record(snakemake.params, snakemake.output, rule=snakemake.rule)

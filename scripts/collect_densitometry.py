@@ -8,11 +8,4 @@ subjects = snakemake.params.config["subjects"]
 tables = [f"{folder}/densitometry.tsv" for folder in snakemake.input.folders]
 table = collect_tables(dict(zip(subjects, tables, strict=True)))
 write_table(snakemake.output.table, table)
-record(
-    snakemake.params.results,
-    snakemake.rule,
-    "cohort",
-    config=snakemake.params.config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
-)
+record(snakemake.params, snakemake.output, rule=snakemake.rule)

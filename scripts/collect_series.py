@@ -7,11 +7,4 @@ open_log(snakemake.log[0])
 subjects = snakemake.params.config["subjects"]
 table = collect_tables(dict(zip(subjects, snakemake.input.tables, strict=True)))
 write_table(snakemake.output.table, table)
-record(
-    snakemake.params.results,
-    snakemake.rule,
-    "cohort",
-    config=snakemake.params.config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
-)
+record(snakemake.params, snakemake.output, rule=snakemake.rule)

@@ -29,11 +29,4 @@ run_scan_stage(
     strict=snakemake.params.config["strict"],
     work=work,
 )
-record(
-    snakemake.params.results,
-    snakemake.rule,
-    subject,
-    config=snakemake.params.config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
-)
+record(snakemake.params, snakemake.output, rule=snakemake.rule, name=subject)

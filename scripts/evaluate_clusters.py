@@ -13,11 +13,4 @@ evaluate_stage(
     seed=config["seed"],
     **config["evaluate"],
 )
-record(
-    snakemake.params.results,
-    snakemake.rule,
-    snakemake.wildcards.method,
-    config=snakemake.params.config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
-)
+record(snakemake.params, snakemake.output, rule=snakemake.rule, name=snakemake.wildcards.method)

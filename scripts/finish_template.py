@@ -10,11 +10,4 @@ means = [Path(folder) for folder in snakemake.input.means]
 out = snakemake.output
 copy_last_iteration(means, hu=out.template, lungs=out.mask, probability=out.probability)
 write_table(out.convergence, convergence_table(means))
-record(
-    snakemake.params.results,
-    snakemake.rule,
-    "cohort",
-    config=snakemake.params.config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
-)
+record(snakemake.params, snakemake.output, rule=snakemake.rule)

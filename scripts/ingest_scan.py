@@ -40,11 +40,4 @@ run_scan_stage(
     decision=config["decision"],
     work=work,
 )
-record(
-    snakemake.params.results,
-    snakemake.rule,
-    subject,
-    config=config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
-)
+record(snakemake.params, snakemake.output, rule=snakemake.rule, name=subject)

@@ -24,11 +24,4 @@ summary = write_maps(
     Path(snakemake.output.maps), Path(snakemake.output.group_maps), explained, cohort=cohort, regions=regions
 )
 write_table(snakemake.output.summary, summary)
-record(
-    snakemake.params.results,
-    snakemake.rule,
-    "cohort",
-    config=snakemake.params.config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
-)
+record(snakemake.params, snakemake.output, rule=snakemake.rule)

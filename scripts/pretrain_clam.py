@@ -13,11 +13,4 @@ make_deterministic(torch_threads=config.pop("torch_threads"))
 cohort = read_cohort_array(snakemake.input.array, snakemake.input.description)
 device = choose_device(config.pop("device"))
 pretrain_stage(Path(snakemake.output.folder), cohort.array, cohort.subjects, cohort.splits, device=device, **config)
-record(
-    snakemake.params.results,
-    snakemake.rule,
-    "cohort",
-    config=snakemake.params.config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
-)
+record(snakemake.params, snakemake.output, rule=snakemake.rule)

@@ -20,10 +20,8 @@ register_slot(
     **{k: config[k] for k in ("representation", "iterations", "mask_sigma_mm", "min_dice")},
 )
 record(
-    snakemake.params.results,
-    snakemake.rule,
-    f"iter{snakemake.wildcards.iteration}_slot{snakemake.wildcards.slot}",
-    config=snakemake.params.config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
+    snakemake.params,
+    snakemake.output,
+    rule=snakemake.rule,
+    name=f"iter{snakemake.wildcards.iteration}_slot{snakemake.wildcards.slot}",
 )

@@ -6,11 +6,4 @@ from lungtypes.provenance import open_log, record, write_table
 open_log(snakemake.log[0])
 folders = zip(snakemake.params.config["subjects"], snakemake.input.resampled, strict=True)
 write_table(snakemake.output.table, status_table(dict(folders)))
-record(
-    snakemake.params.results,
-    snakemake.rule,
-    "cohort",
-    config=snakemake.params.config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
-)
+record(snakemake.params, snakemake.output, rule=snakemake.rule)

@@ -38,11 +38,4 @@ run_scan_stage(
     decision=config["decision"],
     work=work,
 )
-record(
-    snakemake.params.results,
-    snakemake.rule,
-    snakemake.wildcards.subject,
-    config=snakemake.params.config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
-)
+record(snakemake.params, snakemake.output, rule=snakemake.rule, name=snakemake.wildcards.subject)

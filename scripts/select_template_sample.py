@@ -18,11 +18,4 @@ checksums = {s: sha256_of(f"{folders[s]}/ct.nii.gz") for s in volumes.subject}
 strata = dict(zip(config["subjects"], config["strata"], strict=True))
 table = sample_table(volumes, strata, checksums, size=config["size"], seed=config["seed"])
 write_table(snakemake.output.table, table)
-record(
-    snakemake.params.results,
-    snakemake.rule,
-    "cohort",
-    config=snakemake.params.config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
-)
+record(snakemake.params, snakemake.output, rule=snakemake.rule)

@@ -17,11 +17,4 @@ template = start_template(
     padding_mm=snakemake.params.config["padding_mm"],
 )
 write_iteration(Path(snakemake.output.folder), template, iteration=0, convergence=None, converged=False)
-record(
-    snakemake.params.results,
-    snakemake.rule,
-    "cohort",
-    config=snakemake.params.config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
-)
+record(snakemake.params, snakemake.output, rule=snakemake.rule)

@@ -13,11 +13,4 @@ update_iteration(
     iteration=int(snakemake.wildcards.iteration),
     **snakemake.params.config,
 )
-record(
-    snakemake.params.results,
-    snakemake.rule,
-    f"iter{snakemake.wildcards.iteration}",
-    config=snakemake.params.config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
-)
+record(snakemake.params, snakemake.output, rule=snakemake.rule, name=f"iter{snakemake.wildcards.iteration}")

@@ -13,11 +13,4 @@ write_page(
     run_config=config["run"],
     has_outcomes=config["has_outcomes"],
 )
-record(
-    snakemake.params.results,
-    snakemake.rule,
-    "cohort",
-    config=snakemake.params.config,
-    code=snakemake.params.code,
-    outputs=list(snakemake.output),
-)
+record(snakemake.params, snakemake.output, rule=snakemake.rule)

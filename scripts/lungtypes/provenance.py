@@ -14,8 +14,9 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 PACKAGE = "lungtypes"
 STOPPED = "stopped: "  # opens the last line of a failed job's log
@@ -170,19 +171,28 @@ def sha256_of(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def record(folder: str | Path, rule: str, name: str, *, config: Mapping, code: str, outputs: list[str]) -> None:
+class JobParams(Protocol):
+    """What every rule carries among its params: the results folder, its part of the config, its code's stamp."""
+
+    results: str
+    config: Mapping[str, object]
+    code: str
+
+
+def record(params: JobParams, outputs: Iterable[str], *, rule: str, name: str = "cohort") -> None:
     """Write provenance/{rule}/{name}.json: config, code stamp, versions, checksums of the outputs.
 
-    Directories count with every file below them. Paths are written relative to ``folder``.
+    name : the subject or method of the job. Directories count with every file below them; paths are relative to
+    the results folder.
     """
     files: list[Path] = []
     for output in map(Path, outputs):
         files += sorted(p for p in output.rglob("*") if p.is_file()) if output.is_dir() else [output]
-    root = Path(folder)
+    root = Path(params.results)
     content = {
         "rule": rule,
-        "config": config,
-        "code": code,
+        "config": params.config,
+        "code": params.code,
         "python": platform.python_version(),
         "packages": package_versions(),
         "machine": platform.machine(),

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -236,7 +237,8 @@ def test_logs_and_manifest_hide_source_paths(tmp_path):
 def test_record_holds_checksums_below_the_results_folder(tmp_path):
     (tmp_path / "clam").mkdir()
     (tmp_path / "clam" / "x.tsv").write_text("a\n")
-    record(tmp_path, "rule", "S1", config={"a": 1}, code="c", outputs=[str(tmp_path / "clam")])
+    params = SimpleNamespace(results=str(tmp_path), config={"a": 1}, code="c")
+    record(params, [str(tmp_path / "clam")], rule="rule", name="S1")
     content = json.loads((tmp_path / "provenance/rule/S1.json").read_text())
     assert list(content["sha256"]) == ["clam/x.tsv"] and content["config"] == {"a": 1}
 
