@@ -14,7 +14,7 @@ config = snakemake.params.config
 def work(folder: Path) -> None:
     scan = read_volume(Path(snakemake.input.scan) / "ct.nii.gz")
     lungs = read_volume(Path(snakemake.input.lungs) / "lungs.nii.gz")
-    lobes = Path(snakemake.input.lungs) / "lobes.nii.gz"
+    lobes = Path(snakemake.input.get("lobes") or snakemake.input.lungs) / "lobes.nii.gz"
     lobes = read_volume(lobes).array if lobes.exists() else None
     table = measure_density(scan.array, lungs.array, lobes, spacing_mm=scan.spacing_mm)
     write_table(folder / "densitometry.tsv", table)

@@ -83,6 +83,17 @@ def test_given_template_skips_building_one(fake):
     assert not {"select_template_sample", "register_template_slot", "finish_template"} & set(planned)
 
 
+def test_labelled_template_gives_lobes_to_scans_without_a_lobe_mask(fake):
+    with_column(fake, "lobes", ["t.nii.gz"])
+    (fake.folder / "l.nii.gz").touch()
+    write_study(fake, template={**template_files(fake), "lobes": "l.nii.gz"})
+    planned = fake.planned()
+    assert planned["adopt_template_lobes"] == 1 and planned["warp_lobes"] == 11
+    assert planned["measure_densitometry"] == 12
+    write_study(fake, template={"lobes": "no.nii.gz"})
+    assert "template.lobes: found 'no.nii.gz'" in fake.snakemake("-n", check=False).stdout
+
+
 def test_given_template_must_exist(fake):
     write_study(fake, template={"image": "no.nii.gz", "lungs": "no.nii.gz"})
     done = fake.snakemake("-n", check=False)

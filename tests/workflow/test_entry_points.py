@@ -55,7 +55,8 @@ def brought(finished, tmp_path_factory):
     config = yaml.safe_load((finished.folder / "study.yaml").read_text())
     config |= {"subjects": "subjects.tsv", "decisions": "decisions.tsv", "clinical": "", "keep": "results"}
     config["evaluate"] |= {"reference_table": "", "reference_column": ""}
-    config["template"] = {"image": "template.nii.gz", "lungs": "mask.nii.gz"}
+    write_volume(lobes_of(read_volume(folder / "mask.nii.gz")), folder / "atlas.nii.gz")
+    config["template"] = {"image": "template.nii.gz", "lungs": "mask.nii.gz", "lobes": "atlas.nii.gz"}
     config["lungs"] = {"lobe_labels": LUNGMASK}
     config["clam"]["k"] |= {"n_clusters": 2, "maximum": 3}
     (folder / "study.yaml").write_text(yaml.safe_dump(config))
@@ -97,15 +98,16 @@ def test_given_masks_are_used_as_they_are(brought):
     assert (lungs == read_volume(brought.folder / "lungs.mha").array).all()
 
 
-def test_lobes_get_our_labels_and_rows_of_densitometry(brought):
+def test_lobes_get_our_labels_and_rows_of_densitometry_also_when_the_template_brings_them(brought):
     lobes = read_volume(brought.results / "lungs/L1/lobes.nii.gz").array
     theirs = read_volume(brought.folder / "lobes.nii.gz").array
     assert all(((lobes == ours) == (theirs == label)).all() for ours, label in enumerate(LUNGMASK, start=1))
+    assert not (brought.results / "lobes/L1").exists()  # its own mask goes before the template's lobes
     density = table(brought.results / "densitometry.tsv")
-    regions = density[density.subject == "L1"].set_index("region").volume_ml.astype(float)
     names = ["right_upper", "right_middle", "right_lower", "left_upper", "left_lower"]
-    assert regions[names].sum() == pytest.approx(regions["lungs"])
-    assert not density[density.subject == "N1"].region.isin(names).any()
+    for subject in ("L1", "Z1", "N1"):
+        regions = density[density.subject == subject].set_index("region").volume_ml.astype(float)
+        assert regions[names].sum() == pytest.approx(regions["lungs"]) and (regions[names] > 50).all()
 
 
 def test_second_scan_of_a_person_is_assigned_and_not_learned_from(brought):

@@ -126,6 +126,13 @@ def sheet_file(column):
     return lambda wildcards: sheet_value(column, wildcards.subject) or []
 
 
+def lobes_of_template(wildcards):
+    """The lobes warped from a labelled template, for a scan that came without a lobe mask."""
+    if config["template"]["lobes"] and not sheet_value("lobes", wildcards.subject):
+        return WARPED_LOBES.format(subject=wildcards.subject)
+    return []
+
+
 def scan_to_register(wildcards):
     """The resampled scan, unless the user brought a registered volume."""
     given = sheet_value("registered", wildcards.subject)

@@ -1,6 +1,7 @@
 # Right and left lung of every scan, checked, and their densitometry on native HU.
 LUNGS = results("lungs/{subject}")
 DENSITY = results("densitometry/{subject}")
+WARPED_LOBES = results("lobes/{subject}")
 DENSITOMETRY = results("densitometry.tsv")
 
 
@@ -33,6 +34,7 @@ rule measure_densitometry:
     input:
         scan=INGESTED,
         lungs=LUNGS,
+        lobes=lobes_of_template,
     output:
         folder=directory(DENSITY),
     log:

@@ -119,6 +119,9 @@ def _template_contradictions(template: Mapping[str, object]) -> list[str]:
             faults.append(f"template.{name}: found {value!r} without template.{other}, expected both or neither.")
         if value and not os.path.exists(value):
             faults.append(f"template.{name}: found {value!r}, which does not exist or cannot be read. Mend the path.")
+    lobes = template.get("lobes", "")
+    if lobes and not os.path.exists(lobes):
+        faults.append(f"template.lobes: found {lobes!r}, which does not exist or cannot be read. Mend the path.")
     if template.get("frozen") and template.get("image"):
         faults.append("template.frozen: found true beside template.image, expected one of them. Set it to false.")
     return faults

@@ -9,12 +9,13 @@ from scipy import ndimage
 
 from lungtypes.cohort.sampling import draw_sample, nearest_to_medians, sample_size
 from lungtypes.errors import InputError, ScanFault
-from lungtypes.imaging.geometry import Volume, to_sitk
+from lungtypes.imaging.geometry import Volume, read_volume, to_sitk, write_volume
 from lungtypes.imaging.registration import dice, jacobian_determinant, register_to_template
-from lungtypes.imaging.registration_files import check_registration
+from lungtypes.imaging.registration_files import check_registration, write_registration
 from lungtypes.imaging.resample import resample_scan
 from lungtypes.imaging.template import WarpedSubject, composite_displacement, start_template, update_template
 from lungtypes.imaging.template_files import update_iteration
+from lungtypes.imaging.template_lobes import adopt_template_lobes, warp_lobes
 from lungtypes.imaging.volumes import OUTSIDE, grid_around, lung_hu_on_grid, share_inside
 
 
@@ -184,3 +185,33 @@ def test_failed_registrations_of_the_template_are_named(tmp_path):
     slots = [tmp_path / f"slot{n}" for n in range(3)]
     with pytest.raises(InputError, match="2 of 3 registrations failed.* S1, REG-DICE: bad. S2, REG-DICE: bad."):
         update_iteration(tmp_path / "next", previous=tmp_path / "mean", slots=slots, iteration=1, **limits)
+
+
+def in_thirds(labels):
+    """Lobes 1-3 of the right and 4-5 of the left lung, cut along z from the top."""
+    lobes = np.zeros(labels.array.shape, np.uint8)
+    for side, names in ((1, (3, 2, 1)), (2, (5, 4))):  # from the lowest slice up
+        where = np.flatnonzero((labels.array == side).any(axis=(1, 2)))
+        for part, name in zip(np.array_split(where, len(names)), names, strict=True):
+            lobes[part] = np.where(labels.array[part] == side, name, lobes[part])
+    return labels.with_array(lobes)
+
+
+def test_lobes_of_the_template_are_warped_back_and_fill_the_lungs(larger, tmp_path):
+    write_registration(tmp_path, larger)
+    _, own = lungs(1.15, (2, -1, 1))
+    lobes = warp_lobes(own, in_thirds(lungs()[1]), tmp_path).array
+    assert ((lobes > 0) == (own.array > 0)).all() and ((lobes > 3) == (own.array == 2)).all()
+    truth = in_thirds(own).array
+    assert min(dice(lobes == name, truth == name) for name in range(1, 6)) > 0.85
+
+
+def test_lobes_that_do_not_fit_the_template_are_refused_once(tmp_path):
+    _, mask = lungs()
+    write_volume(mask, tmp_path / "mask.nii.gz")
+    write_volume(in_thirds(mask), tmp_path / "lobes.nii.gz")
+    paths = [tmp_path / name for name in ("lobes.nii.gz", "mask.nii.gz", "out.nii.gz")]
+    adopt_template_lobes(*paths, lobe_labels=[1, 2, 3, 4, 5])
+    assert (read_volume(paths[2]).array == in_thirds(mask).array).all()
+    with pytest.raises(InputError, match="template.lobes: SEG-LABELS"):
+        adopt_template_lobes(*paths, lobe_labels=[4, 5, 6, 1, 2])
