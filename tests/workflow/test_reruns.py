@@ -67,8 +67,8 @@ def test_comments_and_docstrings_rerun_nothing(clone):
     [
         (
             "imaging/densitometry.py",
-            "values < -910",
-            "values <= -910",
+            "HIGH_ATTENUATION_HU = (-600.0",
+            "HIGH_ATTENUATION_HU = (-601.0",
             {"measure_densitometry": 9, "collect_densitometry": 1, "collect_attrition": 1, "write_report": 1},
         ),
         ("maps/group_maps.py", *DRAFT, {"map_clam": 1, "write_report": 1}),
