@@ -46,10 +46,8 @@ def stamp(*modules: str, script: str | None = None, text: str | None = None) -> 
     for module in modules:
         _collect(module, seen)
     if script:
-        path = SCRIPTS / script
-        tree = ast.parse(path.read_text())
-        seen[f"script:{script}"] = _tree_hash(tree)
-        for module in _imports(tree):
+        seen[f"script:{script}"], imports = _parsed((SCRIPTS / script).read_text())
+        for module in imports:
             _collect(module, seen)
     if text:
         seen[f"text:{text}"] = sha256_of(SCRIPTS / text)
@@ -61,10 +59,16 @@ def _collect(module: str, seen: dict[str, str]) -> None:
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     if module in seen or not path.exists():
         return
-    tree = ast.parse(path.read_text())
-    seen[module] = _tree_hash(tree)
-    for name in _imports(tree):
+    seen[module], imports = _parsed(path.read_text())
+    for name in imports:
         _collect(name, seen)
+
+
+@functools.cache  # every job reads the rule files again, and many rules share modules
+def _parsed(source: str) -> tuple[str, tuple[str, ...]]:
+    """Hash of a source text's syntax tree, and the modules of lungtypes that it imports."""
+    tree = ast.parse(source)
+    return _tree_hash(tree), tuple(_imports(tree))
 
 
 def _imports(tree: ast.Module) -> list[str]:
