@@ -183,9 +183,8 @@ def explain_failure():
 
 
 onstart:
-    if config[
-        "strict"
-    ]:  # the first faulty scan stops the run, whatever the profile says
+    # the first faulty scan stops the run, whatever the profile says
+    if config["strict"]:
         workflow.scheduler.keepgoing = False
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lungtypes.errors import GeometryError, InputError, ScanFault
 from lungtypes.imaging.geometry import Volume, oriented_lps, read_volume, require_same_grid, same_grid
 from lungtypes.imaging.hounsfield import AIR_HU, MAX_HU
-from lungtypes.imaging.lungs import LEFT, RIGHT, require_right_on_the_right
+from lungtypes.imaging.lung_split import LEFT, RIGHT, require_right_on_the_right
 from lungtypes.imaging.registration import dice, hu_correlation
 
 LUNG_HU = (-980.0, -200.0)  # the median of any lung, sick ones included, lies between

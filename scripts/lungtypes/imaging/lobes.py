@@ -13,14 +13,8 @@ from lungtypes.errors import ScanFault
 from lungtypes.imaging.geometry import Volume, oriented_lps, require_same_grid
 from lungtypes.imaging.lung_checks import Limits
 from lungtypes.imaging.lung_network import segment_with_lungmask
-from lungtypes.imaging.lungs import (
-    LEFT,
-    RIGHT,
-    LungSegmentation,
-    check_given_lungs,
-    require_right_on_the_right,
-    segment_lungs,
-)
+from lungtypes.imaging.lung_split import LEFT, RIGHT, require_right_on_the_right
+from lungtypes.imaging.lungs import LungSegmentation, check_given_lungs, segment_lungs
 from lungtypes.imaging.zones import LOBES
 
 

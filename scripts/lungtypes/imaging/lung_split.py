@@ -55,6 +55,14 @@ def lung_components(air: NDArray[np.bool_], hu: NDArray[np.float32], work: Volum
     return np.isin(labels, kept)
 
 
+def require_right_on_the_right(labels: NDArray[np.uint8]) -> None:
+    """Raise ScanFault SEG-LABELS when label 1 lies to the patient's left of label 2 (index axes along LPS)."""
+    x_right, x_left = (float(np.flatnonzero((labels == side).any(axis=(0, 1))).mean()) for side in (RIGHT, LEFT))
+    if x_right >= x_left:
+        text = "label 1 lies on the patient's left, expected the right lung. Swap 1 and 2, or mend the orientation."
+        raise ScanFault("SEG-LABELS", text)
+
+
 def _is_bowel(labels: NDArray, label: int, box: tuple[slice, ...], hu: NDArray, lowest: NDArray, rows: NDArray) -> bool:
     """Gas below the lungs: low, nothing of the lungs beneath it, and either at the very base or without any texture."""
     piece = labels[box] == label

@@ -18,7 +18,7 @@ from lungtypes.imaging.body import air_threshold, find_body, working_image
 from lungtypes.imaging.geometry import Volume, bounding_box, crop, oriented_lps, require_same_grid, to_sitk
 from lungtypes.imaging.lung_checks import Check, Limits, judge, measure_lungs, raise_failures
 from lungtypes.imaging.lung_closing import close_lungs
-from lungtypes.imaging.lung_split import LEFT, RIGHT, lung_components, two_lungs
+from lungtypes.imaging.lung_split import LEFT, RIGHT, lung_components, require_right_on_the_right, two_lungs
 from lungtypes.imaging.resample import resample_labels
 
 NOT_MEASURED = float("nan")
@@ -117,14 +117,6 @@ def checked_lungs(
     judged = judge(measure_lungs(scan, labels, airway_ml=airway_ml, restored_ml=restored_ml), checks)
     raise_failures(judged)
     return LungSegmentation(scan.with_array(labels), airway, right_ml, left_ml, split_by, judged)
-
-
-def require_right_on_the_right(labels: NDArray[np.uint8]) -> None:
-    """Raise ScanFault SEG-LABELS when label 1 lies to the patient's left of label 2 (index axes along LPS)."""
-    x_right, x_left = (float(np.flatnonzero((labels == side).any(axis=(0, 1))).mean()) for side in (RIGHT, LEFT))
-    if x_right >= x_left:
-        text = "label 1 lies on the patient's left, expected the right lung. Swap 1 and 2, or mend the orientation."
-        raise ScanFault("SEG-LABELS", text)
 
 
 def _on_scan_grid(labels: Volume, airway: Volume, scan: Volume) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
