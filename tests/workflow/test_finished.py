@@ -195,6 +195,7 @@ def test_every_scan_that_was_read_has_its_picture(finished):
     assert pictures == set(analysed(finished))
     page = (finished.results / "report/index.html").read_text()
     assert all(f'href="../quality/{subject}/lungs.png"' in page for subject in pictures)
+    assert f"<p>Pictures of all {len(pictures)} scans (files beside this page):</p>" in page
 
 
 def test_every_job_left_a_log_and_a_benchmark(finished):

@@ -148,7 +148,8 @@ def _picture_blocks(results: Results) -> list[Block]:
         )
     if drawn:
         links = " ".join(f'<a href="../quality/{escape(s)}/lungs.png">{escape(s)}</a>' for s in drawn)
-        blocks.append(Fragment(f"<p>{links}</p>", f"Pictures of all {len(drawn)} scans (files beside this page)"))
+        caption = f"Pictures of all {len(drawn)} scans (files beside this page)"
+        blocks += [Paragraph(f"{caption}:"), Fragment(f"<p>{links}</p>", caption)]
     return blocks
 
 
