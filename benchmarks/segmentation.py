@@ -15,8 +15,9 @@ from lungtypes.device import set_itk
 set_itk(threads=1, seed=1)
 
 from lungtypes.errors import ScanFault  # noqa: E402 - ITK's threads are fixed above
+from lungtypes.imaging.checks import judge  # noqa: E402
 from lungtypes.imaging.geometry import oriented_lps  # noqa: E402
-from lungtypes.imaging.lung_checks import judge  # noqa: E402
+from lungtypes.imaging.lung_checks import CHECKS  # noqa: E402
 from lungtypes.imaging.lungs import segment_lungs  # noqa: E402
 from lungtypes.imaging.registration import dice  # noqa: E402
 from lungtypes.phantom.anatomy import draw_person  # noqa: E402
@@ -39,7 +40,7 @@ for index, group, condition in PEOPLE + [(0, "control", name) for name in [*ANAT
         found = segment_lungs(ct, **SETTINGS, checks=NO_FAIL)
         seconds = time.perf_counter() - start
         right, left = (dice(found.labels.array == side, truth == side) for side in (1, 2))
-        judged = judge({check.name: check.value for check in found.checks}, LIMITS)
+        judged = judge({check.name: check.value for check in found.checks}, LIMITS, CHECKS)
         flags = ", ".join(f"{c.name} {c.value:.3g} ({c.verdict})" for c in judged if c.verdict in ("warn", "fail"))
         result = f"{right:.3f}, {left:.3f} | {flags or 'none'}"
     except ScanFault as fault:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungtypes.errors import ScanFault
+from lungtypes.imaging.checks import Limits
 from lungtypes.imaging.geometry import Volume, oriented_lps, require_same_grid
-from lungtypes.imaging.lung_checks import Limits
 from lungtypes.imaging.lung_network import segment_with_lungmask
 from lungtypes.imaging.lung_split import LEFT, RIGHT, require_right_on_the_right
 from lungtypes.imaging.lungs import LungSegmentation, check_given_lungs, segment_lungs

@@ -6,20 +6,15 @@ Meng et al. 2012 and Mansoor et al. 2015; the limits stand in the config and are
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 
-from lungtypes.errors import ScanFault
+from lungtypes.imaging.checks import CheckTable
 from lungtypes.imaging.geometry import Volume, bounding_box
 from lungtypes.imaging.lung_split import LEFT, RIGHT
 from lungtypes.imaging.wall_gap import wall_gap_percent
-
-Limits = Mapping[str, Mapping[str, Sequence[float] | None]]
 
 COARSE_MM = 4.0  # grid of the shape checks
 DENSE_HU = -300.0  # above it no air is left to speak of
@@ -27,8 +22,8 @@ PIECE_ML = 1.0  # smaller pieces are not counted
 TISSUE_HU = -500.0
 MAX_TURN_DEGREES = 40.0  # between the line through both lungs and the x axis; more is no left and right
 
-# check: (reason code, what is measured); the first that fails names the fault, so causes come before their effects
-CHECKS: dict[str, tuple[str, str]] = {
+# the first that fails names the fault, so causes come before their effects
+CHECKS: CheckTable = {
     "border_mm2": ("SEG-BORDER", "{:.0f} mm2 of the lungs lie on the edge of the field of view"),
     "end_slice_percent": ("SEG-TRUNCATED", "the first or last slice shows {:.0f} % of the lungs' largest section"),
     "total_ml": ("SEG-VOLUME", "lungs of {:.0f} mL"),
@@ -44,47 +39,7 @@ CHECKS: dict[str, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Check:
-    """One number with its limits (low, high; None where there are none); verdict pass, warn, fail or not measured."""
-
-    name: str
-    value: float
-    warn: tuple[float, float] | None
-    fail: tuple[float, float] | None
-    verdict: str
-
-    @property
-    def text(self) -> str:
-        """What was found and what was expected, in words."""
-        low, high = self.fail if self.verdict == "fail" and self.fail else self.warn or (float("nan"),) * 2
-        expected = f"{low:g} to {high:g}" if self.value < low or low > 0 else f"at most {high:g}"
-        return f"{CHECKS[self.name][1].format(self.value)}, expected {expected}"
-
-
-def judge(values: Mapping[str, float], limits: Limits) -> tuple[Check, ...]:
-    """Compare every value with its limits; the limits themselves still pass. NaN is not measured."""
-    checks = []
-    for name in CHECKS:
-        value = float(values[name])
-        warn, fail = (None if limits[name][k] is None else tuple(limits[name][k]) for k in ("warn", "fail"))
-        if np.isnan(value):
-            verdict = "not measured"
-        elif fail and not fail[0] <= value <= fail[1]:
-            verdict = "fail"
-        else:
-            verdict = "warn" if warn and not warn[0] <= value <= warn[1] else "pass"
-        checks.append(Check(name, value, warn, fail, verdict))
-    return tuple(checks)
-
-
-def raise_failures(checks: Sequence[Check]) -> None:
-    """Raise ScanFault with the code of the first failed check and the words of all of them."""
-    failed = [check for check in checks if check.verdict == "fail"]
-    if failed:
-        text = "; ".join(check.text for check in failed)
-        remedy = "Look at the scan; give a lung mask in the lungs column if the segmentation is wrong."
-        raise ScanFault(CHECKS[failed[0].name][0], f"{text}. {remedy}")
+REMEDY = "Look at the scan; give a lung mask in the lungs column if the segmentation is wrong."
 
 
 def measure_lungs(scan: Volume, labels: NDArray[np.uint8], *, airway_ml: float, restored_ml: float) -> dict[str, float]:

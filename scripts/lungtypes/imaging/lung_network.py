@@ -12,8 +12,8 @@ import numpy as np
 
 from lungtypes.cohort.engines import engine_faults
 from lungtypes.errors import InputError, ScanFault
+from lungtypes.imaging.checks import Limits
 from lungtypes.imaging.geometry import Volume
-from lungtypes.imaging.lung_checks import Limits
 from lungtypes.imaging.lung_split import LEFT, RIGHT, require_right_on_the_right
 from lungtypes.imaging.lungs import LungSegmentation, checked_lungs
 

@@ -6,7 +6,7 @@ the body, trachea and main bronchi out, two lungs, closing over vessels and dens
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,9 @@ from scipy import ndimage
 from lungtypes.errors import ScanFault
 from lungtypes.imaging.airway import find_airway
 from lungtypes.imaging.body import air_threshold, find_body, working_image
+from lungtypes.imaging.checks import Check, Limits, checks_record, judge, raise_failures
 from lungtypes.imaging.geometry import Volume, bounding_box, crop, oriented_lps, require_same_grid, to_sitk
-from lungtypes.imaging.lung_checks import Check, Limits, judge, measure_lungs, raise_failures
+from lungtypes.imaging.lung_checks import CHECKS, REMEDY, measure_lungs
 from lungtypes.imaging.lung_closing import close_lungs
 from lungtypes.imaging.lung_split import LEFT, RIGHT, lung_components, require_right_on_the_right, two_lungs
 from lungtypes.imaging.resample import resample_labels
@@ -38,19 +39,10 @@ class LungSegmentation:
     split_by: str
     checks: tuple[Check, ...]
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What lies outside the limits that warn, in words."""
-        return tuple(check.text for check in self.checks if check.verdict == "warn")
-
     def record(self) -> dict[str, object]:
         """Every number that was looked at, with its limits and verdict, for lungs.json."""
-        checks = {check.name: asdict(check) for check in self.checks}
-        for check in checks.values():
-            del check["name"]
-            check["value"] = None if np.isnan(check["value"]) else check["value"]
         plain = {"right_ml": self.right_ml, "left_ml": self.left_ml, "split_by": self.split_by}
-        return {**plain, "checks": checks, "warnings": list(self.warnings)}
+        return {**plain, **checks_record(self.checks)}
 
 
 def segment_lungs(scan: Volume, *, air_threshold_hu: float, closing_mm: float, checks: Limits) -> LungSegmentation:
@@ -114,8 +106,8 @@ def checked_lungs(
     right_ml, left_ml = (float((labels == side).sum()) * scan.voxel_ml for side in (RIGHT, LEFT))
     measured = airway.any() or not np.isnan(restored_ml)
     airway_ml = float(airway.sum()) * scan.voxel_ml if measured else NOT_MEASURED
-    judged = judge(measure_lungs(scan, labels, airway_ml=airway_ml, restored_ml=restored_ml), checks)
-    raise_failures(judged)
+    judged = judge(measure_lungs(scan, labels, airway_ml=airway_ml, restored_ml=restored_ml), checks, CHECKS)
+    raise_failures(judged, remedy=REMEDY)
     return LungSegmentation(scan.with_array(labels), airway, right_ml, left_ml, split_by, judged)
 
 

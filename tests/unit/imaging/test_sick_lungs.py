@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from lungtypes.errors import ScanFault
+from lungtypes.imaging.checks import judge, raise_failures
 from lungtypes.imaging.geometry import Volume, oriented_lps
-from lungtypes.imaging.lung_checks import CHECKS, judge, measure_lungs, raise_failures
+from lungtypes.imaging.lung_checks import CHECKS, measure_lungs
 from lungtypes.imaging.lung_split import two_lungs
 from lungtypes.imaging.lungs import check_given_lungs, segment_lungs
 from lungtypes.imaging.registration import dice
@@ -46,7 +47,7 @@ def overlap(condition, **who):
 def flags(condition, **who):
     """check -> verdict with the limits of the config, for all that do not pass."""
     found = segmented(condition, **who)
-    judged = judge({check.name: check.value for check in found.checks}, LIMITS)
+    judged = judge({check.name: check.value for check in found.checks}, LIMITS, CHECKS)
     return {check.name: check.verdict for check in judged if check.verdict in ("warn", "fail")}
 
 
@@ -182,9 +183,9 @@ def test_each_fault_of_a_mask_moves_the_number_that_names_it():
 def test_limits_themselves_pass_and_what_has_no_limit_cannot_fail():
     values = dict.fromkeys(CHECKS, 5.0)
     limits = {name: {"warn": [5, 6], "fail": [5, 7]} for name in CHECKS} | {"pieces": {"warn": None, "fail": None}}
-    assert {check.verdict for check in judge(values, limits)} == {"pass"}
-    judged = {check.name: check.verdict for check in judge({**values, "total_ml": 6.5, "pieces": 99}, limits)}
+    assert {check.verdict for check in judge(values, limits, CHECKS)} == {"pass"}
+    judged = {check.name: check.verdict for check in judge({**values, "total_ml": 6.5, "pieces": 99}, limits, CHECKS)}
     assert judged["total_ml"] == "warn" and judged["pieces"] == "pass"
-    raise_failures(judge({**values, "total_ml": 6.5}, limits))
+    raise_failures(judge({**values, "total_ml": 6.5}, limits, CHECKS), remedy="")
     with pytest.raises(ScanFault, match="SEG-VOLUME: lungs of 8 mL, expected 5 to 7"):
-        raise_failures(judge({**values, "total_ml": 8}, limits))
+        raise_failures(judge({**values, "total_ml": 8}, limits, CHECKS), remedy="")
