@@ -13,6 +13,7 @@ include: "workflow/rules/resample.smk"
 include: "workflow/rules/template.smk"
 include: "workflow/rules/register.smk"
 include: "workflow/rules/lobes.smk"
+include: "workflow/rules/apply.smk"
 include: "workflow/rules/volumes.smk"
 include: "workflow/rules/clam.smk"
 include: "workflow/rules/evaluate.smk"
@@ -57,6 +58,11 @@ rule register:
     input:
         expand(REGISTERED, subject=SUBJECTS),
         ATTRITION,
+
+
+rule apply:
+    input:
+        applied_folders,
 
 
 rule volumes:

@@ -12,5 +12,7 @@ adopt_template(
     mask=out.mask,
     probability=out.probability,
     convergence=out.convergence,
+    regions=out.regions,
+    region_names=out.region_names,
 )
 record(snakemake.params, snakemake.output, rule=snakemake.rule)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lungtypes.cohort.status import run_scan_stage
 from lungtypes.device import set_itk
+from lungtypes.imaging.registration_engine import registration_settings
 from lungtypes.imaging.registration_files import adopt_registered, register_scan
 from lungtypes.provenance import open_log, record
 from lungtypes.randomness import derive_seed
@@ -13,13 +14,15 @@ open_log(snakemake.log[0], hide=[path for path in given.values() if path])
 config, subject = snakemake.params.config, snakemake.wildcards.subject
 set_itk(threads=config["itk_threads"], seed=derive_seed(config["seed"], "register", subject))
 template = {name: snakemake.input[name] for name in ("template", "mask")}
+checks = config["register"]["checks"]
 
 
 def work(folder: Path) -> None:
     if given["registered"]:
-        adopt_registered(folder, **given, **template, min_dice=config["register"]["min_dice"])
+        adopt_registered(folder, **given, **template, checks=checks)
     else:
-        register_scan(folder, snakemake.input.scan, **template, **config["register"])
+        settings = registration_settings(config["register"])
+        register_scan(folder, snakemake.input.scan, **template, settings=settings, checks=checks)
 
 
 run_scan_stage(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lungtypes.cohort.sampling import read_sample
 from lungtypes.device import set_itk
+from lungtypes.imaging.registration_engine import registration_settings
 from lungtypes.imaging.template_files import register_slot
 from lungtypes.provenance import open_log, record
 from lungtypes.randomness import derive_seed
@@ -17,7 +18,8 @@ register_slot(
     scans=Path(snakemake.params.results) / "resampled",
     sample=read_sample(snakemake.input.sample).subjects,
     slot=int(snakemake.wildcards.slot),
-    **{k: config[k] for k in ("representation", "iterations", "mask_sigma_mm", "min_dice")},
+    settings=registration_settings(config["register"]),
+    checks=config["register"]["checks"],
 )
 record(
     snakemake.params,

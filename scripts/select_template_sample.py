@@ -16,6 +16,6 @@ check_failures(statuses, max_failed_fraction=config["max_failed_fraction"], plac
 volumes = lung_volumes(folders, dict(zip(config["subjects"], snakemake.input.lungs, strict=True)))
 checksums = {s: sha256_of(f"{folders[s]}/ct.nii.gz") for s in volumes.subject}
 strata = dict(zip(config["subjects"], config["strata"], strict=True))
-table = sample_table(volumes, strata, checksums, size=config["size"], seed=config["seed"])
+table = sample_table(volumes, strata, checksums, sampling=config["sampling"], size=config["size"], seed=config["seed"])
 write_table(snakemake.output.table, table)
 record(snakemake.params, snakemake.output, rule=snakemake.rule)

@@ -1,20 +1,20 @@
-"""Rule start_template: the first template is the subject nearest to the medians."""
+"""Rule start_template: the first template is the subject nearest to the medians, or an image that the user brought."""
 
 from pathlib import Path
 
 from lungtypes.cohort.sampling import read_sample
-from lungtypes.imaging.geometry import read_volume
-from lungtypes.imaging.template import start_template
-from lungtypes.imaging.template_files import write_iteration
-from lungtypes.provenance import open_log, record
+from lungtypes.imaging.template_files import start_iteration
+from lungtypes.provenance import open_log, record, whole_folder
 
-open_log(snakemake.log[0])
-start = read_sample(snakemake.input.sample).start
-scan = Path(snakemake.params.results) / "resampled" / start
-template = start_template(
-    read_volume(scan / "ct.nii.gz"),
-    read_volume(scan / "lungs.nii.gz"),
-    padding_mm=snakemake.params.config["padding_mm"],
-)
-write_iteration(Path(snakemake.output.folder), template, iteration=0, convergence=None, converged=False)
+brought = snakemake.input.get("image")
+open_log(snakemake.log[0], hide=[path for path in (brought, snakemake.input.get("lungs")) if path])
+scan = Path(snakemake.params.results) / "resampled" / read_sample(snakemake.input.sample).start
+with whole_folder(snakemake.output.folder) as folder:
+    start_iteration(
+        folder,
+        ct=brought or scan / "ct.nii.gz",
+        lungs=snakemake.input.lungs if brought else scan / "lungs.nii.gz",
+        brought=bool(brought),
+        **snakemake.params.config,
+    )
 record(snakemake.params, snakemake.output, rule=snakemake.rule)

@@ -88,7 +88,7 @@ def test_registered_volumes_keep_their_values_and_skip_the_stages_before(brought
     own = read_volume(brought.folder / "m1.nii.gz").array
     assert (read_volume(brought.results / "registered/R1/lungs.nii.gz").array == own).all()
     figures = json.loads((brought.results / "registered/R2/registration.json").read_text())
-    assert figures["dice_left"] == 1.0 and figures["folded_fraction"] is None
+    assert figures["dice_left"] == 1.0 and figures["folded_percent"] is None and figures["attempt"] == "given"
 
 
 def test_given_masks_are_used_as_they_are(brought):

@@ -55,6 +55,7 @@ rule select_template_sample:
                 f"{sheet_value('sex', s)}/{sheet_value('site', s)}" for s in TRAINING
             ],
             "size": N_SLOTS,
+            "sampling": config["template"]["sampling"],
             "max_failed_fraction": config["max_failed_fraction"],
             "seed": config["seed"],
         },
@@ -67,6 +68,8 @@ rule select_template_sample:
 rule start_template:
     input:
         sample=SAMPLE,
+        image=config["template"]["start_image"] or [],
+        lungs=config["template"]["start_lungs"] or [],
     output:
         folder=intermediate("template/iter0/mean"),
     log:
@@ -80,9 +83,12 @@ rule start_template:
         mem_mb=4000,
         runtime=10,
     params:
-        config={"padding_mm": config["template"]["padding_mm"]},
+        config={
+            "padding_mm": config["template"]["padding_mm"],
+            "spacing_mm": config["resample"]["spacing_mm"],
+        },
         results=results_folder,
-        code=stamp("lungtypes.imaging.template", script="start_template.py"),
+        code=stamp("lungtypes.imaging.template_files", script="start_template.py"),
     script:
         "../../scripts/start_template.py"
 
@@ -107,14 +113,16 @@ rule register_template_slot:
         config=settings(
             seed=config["seed"],
             itk_threads=config["itk_threads"],
-            min_dice=config["register"]["min_dice"],
-            **{
-                k: config["template"][k]
-                for k in ("representation", "iterations", "mask_sigma_mm")
+            register={
+                **config["register"],
+                "representation": config["template"]["representation"],
+                "iterations": config["template"]["iterations"],
             },
         ),
         results=results_folder,
-        code=stamp("lungtypes.imaging.registration", script="register_template_slot.py"),
+        code=stamp(
+            "lungtypes.imaging.registration_files", script="register_template_slot.py"
+        ),
     script:
         "../../scripts/register_template_slot.py"
 
@@ -159,6 +167,8 @@ rule finish_template:
         means=expand(TEMPLATE_MEAN, iteration=range(LAST_ITERATION + 1)),
     output:
         **TEMPLATE,
+        **TEMPLATE_REGIONS,
+        sd=results("template/sd.nii.gz"),
     log:
         results("logs/finish_template.log"),
     benchmark:
@@ -172,7 +182,7 @@ rule finish_template:
     params:
         config={"max_iterations": LAST_ITERATION},
         results=results_folder,
-        code=stamp("lungtypes.imaging.geometry", script="finish_template.py"),
+        code=stamp("lungtypes.imaging.zones", script="finish_template.py"),
     script:
         "../../scripts/finish_template.py"
 

@@ -145,6 +145,31 @@ def lungs_of_registered(wildcards):
     return sheet_value("lungs", wildcards.subject) or [] if given else []
 
 
+def applied_folders(wildcards):
+    """The folders of all subjects that have rows; says how to write the table when there are none."""
+    if not INPUTS.applications:
+        table = config["apply"] or "config/apply.tsv"
+        raise WorkflowError(
+            f"There is nothing to apply: {table} does not exist, has no rows, or is not named in the config (apply). "
+            "Write it with the columns name, subject, file, kind and to; docs/transforms.md shows how."
+        )
+    return expand(APPLIED, subject=INPUTS.applications)
+
+
+def files_to_apply(wildcards):
+    """The subject's files, in the order of its rows."""
+    return [row.file for row in INPUTS.applications.get(wildcards.subject, ())]
+
+
+def rows_to_apply(wildcards):
+    """The ``params: config=`` of one subject. Its paths stay out, since this ends up below the results."""
+    rows = [
+        {"name": row.name, "kind": row.kind, "to": row.to}
+        for row in INPUTS.applications.get(wildcards.subject, ())
+    ]
+    return settings("strict", "itk_threads", rows=rows)
+
+
 def previous_mean(wildcards):
     """The template of the iteration before."""
     return TEMPLATE_MEAN.format(iteration=int(wildcards.iteration) - 1)

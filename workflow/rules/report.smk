@@ -36,7 +36,7 @@ rule write_report:
         runtime=30,
     params:
         config={
-            "run": {k: v for k, v in config.items() if k != "phantom"},
+            "run": {k: v for k, v in config.items() if k not in ("phantom", "apply")},
             "has_outcomes": HAS_OUTCOMES,
         },
         results=results_folder,

@@ -10,6 +10,10 @@ TEMPLATE = {
     "probability": results("template/probability.nii.gz"),
     "convergence": results("template/convergence.tsv"),
 }
+TEMPLATE_REGIONS = {
+    "regions": results("template/regions.nii.gz"),
+    "region_names": results("template/regions.tsv"),
+}
 
 
 if config["template"]["image"]:
@@ -20,6 +24,7 @@ if config["template"]["image"]:
             lungs=config["template"]["lungs"],
         output:
             **TEMPLATE,
+            **TEMPLATE_REGIONS,
         log:
             results("logs/adopt_template.log"),
         benchmark:

@@ -1,4 +1,4 @@
-"""Checks everything a user hands in before anything runs: config, sheet, clinical and reference table, decisions."""
+"""Checks everything a user hands in before anything runs: config, sheet and every other table."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lungtypes.cohort.apply_table import Application, applications_of, apply_faults, read_applications, registered_here
 from lungtypes.cohort.clinical import clinical_faults, is_given, reference_faults
 from lungtypes.cohort.config import config_faults, k_faults, section_is_valid
 from lungtypes.cohort.config_files import file_faults
@@ -19,7 +20,7 @@ from lungtypes.errors import InputError
 
 MIN_TRAINING = 3
 # a study without these files is complete; a path that the user wrote must exist
-MAY_BE_ABSENT = {"clinical": "config/clinical.tsv", "decisions": "config/decisions.tsv"}
+MAY_BE_ABSENT = {"clinical": "config/clinical.tsv", "decisions": "config/decisions.tsv", "apply": "config/apply.tsv"}
 FROZEN_FILES = ("template.nii.gz", "mask.nii.gz", "convergence.tsv")
 
 
@@ -33,6 +34,7 @@ class Inputs:
     splits : subject -> train, test or repeat.
     decisions : (subject, stage) -> a human's decision.
     n_clinical : rows of the clinical table; 0 without one.
+    applications : subject -> files to bring to the template or to the scan; subjects without any are left out.
     summary : one line for the user; empty when nothing was checked.
     """
 
@@ -40,6 +42,7 @@ class Inputs:
     splits: dict[str, str]
     decisions: dict[tuple[str, str], Decision]
     n_clinical: int
+    applications: dict[str, tuple[Application, ...]]
     summary: str = ""
 
 
@@ -75,6 +78,10 @@ def check_inputs(
     decisions = _table(config, "decisions", faults)
     if decisions is not None:
         faults += decision_faults(config["decisions"], decisions, parts)
+    scans = registered_here(sheet) if sheet is not None and "subject" in sheet else {}
+    apply = _table(config, "apply", faults)
+    if apply is not None:
+        faults += apply_faults(config["apply"], apply, scans)
 
     if faults:
         raise InputError("\n".join(faults))
@@ -85,14 +92,18 @@ def check_inputs(
         )
     decided = {} if decisions is None else decisions_of(decisions)
     n_clinical = 0 if clinical is None else len(clinical)
-    return Inputs(sheet.reset_index(drop=True), parts, decided, n_clinical, _summary(parts, n_clinical, len(decided)))
+    applications = {} if apply is None else applications_of(apply, scans)
+    summary = _summary(parts, n_clinical, len(decided))
+    return Inputs(sheet.reset_index(drop=True), parts, decided, n_clinical, applications, summary)
 
 
 def load_inputs(config: Mapping[str, object]) -> Inputs:
     """The same without any check, for the jobs of a workflow whose inputs were checked when it began."""
     sheet = read_sheet(config["subjects"], check=False)
     n_clinical = len(read_table(config["clinical"])) if is_given(config["clinical"]) else 0
-    return Inputs(sheet, splits(sheet), read_decisions(config.get("decisions", ""), check=False), n_clinical)
+    decisions = read_decisions(config.get("decisions", ""), check=False)
+    applications = read_applications(config.get("apply", ""), registered_here(sheet))
+    return Inputs(sheet, splits(sheet), decisions, n_clinical, applications)
 
 
 def _table(config: Mapping[str, object], key: str, faults: list[str], *, needed: bool = False) -> pd.DataFrame | None:

@@ -88,7 +88,9 @@ def _contradictions(config: Mapping[str, object]) -> list[str]:
         faults.append(f"clam.k.maximum: found {k['maximum']}, expected at least clam.k.minimum ({k['minimum']}).")
     if k["n_clusters"] != "auto" and k["n_clusters"] > k["maximum"]:
         faults.append(f"clam.k.n_clusters: found {k['n_clusters']}, expected at most clam.k.maximum ({k['maximum']}).")
-    faults += _lungs_contradictions(config["lungs"])
+    for section in ("lungs", "register"):
+        faults += _limit_faults(section, config[section]["checks"])
+    faults += engine_faults(config["lungs"]["engine"], config["lungs"]["lungmask_weights"])
     if config["template"]["minimum"] > config["template"]["maximum"]:
         faults.append("template.minimum: found more than template.maximum.")
     if config["clam"]["window_hu"][0] >= config["clam"]["window_hu"][1]:
@@ -96,24 +98,25 @@ def _contradictions(config: Mapping[str, object]) -> list[str]:
     return faults + _template_contradictions(config["template"])
 
 
-def _lungs_contradictions(lungs: Mapping[str, object]) -> list[str]:
-    """Limits of the checks are in order, and an engine that is not ours is installed with its weights."""
+def _limit_faults(section: str, checks: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """Limits are in order, and those that warn lie within those that fail."""
     faults = []
-    for name, limits in lungs["checks"].items():
-        key = f"lungs.checks.{name}"
+    for name, limits in checks.items():
+        key = f"{section}.checks.{name}"
         for kind in ("warn", "fail"):
             if limits[kind] and limits[kind][0] > limits[kind][1]:
                 faults.append(f"{key}.{kind}: found {limits[kind]}, expected [low, high].")
         warn, fail = limits["warn"], limits["fail"]
         if warn and fail and not (fail[0] <= warn[0] and warn[1] <= fail[1]):
             faults.append(f"{key}.warn: found {warn}, expected limits within {key}.fail ({fail}).")
-    return faults + engine_faults(lungs["engine"], lungs["lungmask_weights"])
+    return faults
 
 
 def _template_contradictions(template: Mapping[str, object]) -> list[str]:
     """The user's own template needs both of its files, and is never built, hence never frozen."""
     faults = []
-    for name, other in (("image", "lungs"), ("lungs", "image")):
+    pairs = (("image", "lungs"), ("start_image", "start_lungs"))
+    for name, other in (*pairs, *(pair[::-1] for pair in pairs)):
         value = template.get(name, "")
         if value and not template.get(other):
             faults.append(f"template.{name}: found {value!r} without template.{other}, expected both or neither.")
@@ -122,6 +125,8 @@ def _template_contradictions(template: Mapping[str, object]) -> list[str]:
     lobes = template.get("lobes", "")
     if lobes and not os.path.exists(lobes):
         faults.append(f"template.lobes: found {lobes!r}, which does not exist or cannot be read. Mend the path.")
+    if template.get("start_image") and template.get("image"):
+        faults.append("template.start_image: found beside template.image, which is not built. Leave one of them out.")
     if template.get("frozen") and template.get("image"):
         faults.append("template.frozen: found true beside template.image, expected one of them. Set it to false.")
     return faults

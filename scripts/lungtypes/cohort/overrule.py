@@ -13,9 +13,9 @@ OPEN_LIMITS: dict[str, dict[str, float]] = {
         "min_air_percent": 0.0,
         "min_soft_percent": 0.0,
     },
-    "lungs": {},  # every limit of lungs.checks that excludes; see with_open_limits
+    "lungs": {},  # every limit of its checks that excludes; see with_open_limits
     "resample": {"max_volume_change_percent": 1e6},
-    "register": {"min_dice": 0.0, "max_folded_fraction": 1.0},
+    "register": {},  # the same
 }
 # the reason codes that those limits raise: a human may overrule these and no others
 ACCEPTABLE = {
@@ -36,13 +36,17 @@ ACCEPTABLE = {
     "SEG-AIRWAY": "lungs",
     "RES-VOLUME": "resample",
     "REG-DICE": "register",
+    "REG-SURFACE": "register",
     "REG-FOLDED": "register",
+    "REG-JACOBIAN": "register",
+    "REG-INVERSE": "register",
+    "REG-HU": "register",
 }
 
 
 def with_open_limits(section: Mapping[str, object], stage: str) -> dict[str, object]:
     """The stage's section of the config with every limit opened; other keys stay, and so do limits that only warn."""
     opened = {**section, **OPEN_LIMITS[stage]}
-    if stage == "lungs":
+    if "checks" in section:
         opened["checks"] = {name: {**limits, "fail": None} for name, limits in section["checks"].items()}
     return opened

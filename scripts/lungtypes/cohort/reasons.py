@@ -52,8 +52,13 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "REG-FAILED": ("the registration failed", "Look at the lung mask."),
     "REG-DICE": ("lungs do not overlap with the template", "Look at the lung mask; give a better one, or accept it."),
-    "REG-FOLDED": ("the deformation folds", "Use fewer register.iterations at full resolution, or accept it."),
+    "REG-SURFACE": ("the lungs' surface lies far from the template's", "Look at the lung mask, or accept it."),
+    "REG-FOLDED": ("the deformation folds", "Look at the lung mask; use fewer register.iterations, or accept it."),
+    "REG-JACOBIAN": ("parts of the lungs are squeezed or stretched too far", "Look at the lung mask, or accept it."),
+    "REG-INVERSE": ("the way to the scan and back misses", "Use fewer register.iterations, or accept it."),
+    "REG-HU": ("lung HU are not like the template's", "Look at the scan and its mask, or accept it."),
     "REG-GRID": ("a given registered volume lies on another grid", "Resample it to template.image."),
+    "APPLY-FILE": ("a file of apply.tsv that cannot be used", "See the message for which; mend it, or its row."),
     "HUMAN-EXCLUDED": ("excluded in decisions.tsv", "Take the row out of decisions.tsv to bring the scan back."),
 }
 

@@ -17,21 +17,25 @@ from lungtypes.cohort.overrule import ACCEPTABLE
 COLUMNS = ("subject", "stage", "decision", "by", "reason")
 OUTLIER_SCORE = 3.5  # modified z score, Iglewicz & Hoaglin 1993
 MIN_COHORT = 8  # fewer scans have no distribution to stand out from
-LOWER_IS_WORSE = {"dice_right": "overlap of the right lung", "dice_left": "overlap of the left lung"}
+# figure in registration.json: (words, least spread)
+LOWER_IS_WORSE = {
+    "dice_right": ("overlap of the right lung", 1e-3),
+    "dice_left": ("overlap of the left lung", 1e-3),
+    "hu_correlation": ("correlation of lung HU", 0.01),
+}
 # check in lungs.json: (words, number, on a log scale, least spread); a cohort of equal lungs has no outliers
 LUNG_NUMBERS = {
     "total_ml": ("lung volume", "{:.0f} mL", True, 0.02),
     "side_ratio": ("right/left volume ratio", "{:.2f}", True, 0.02),
     "mean_hu": ("mean lung density", "{:.0f} HU", False, 3.0),
 }
-LEAST_OVERLAP_SPREAD = 1e-3
 
 
 def review_table(
     attrition: pd.DataFrame,
     *,
     lungs: Mapping[str, Mapping[str, object]],
-    registration: Mapping[str, Mapping[str, float]],
+    registration: Mapping[str, Mapping[str, object]],
     decided: Collection[tuple[str, str]],
 ) -> pd.DataFrame:
     """Proposals with COLUMNS, failed scans first.
@@ -40,7 +44,7 @@ def review_table(
     ----------
     attrition : see :func:`lungtypes.cohort.attrition.attrition_table`.
     lungs : subject -> lungs.json of scans that have one (keys ``warnings``: list of texts; ``checks``: name -> value).
-    registration : subject -> registration.json of scans that have one (dice_right, dice_left: 0-1).
+    registration : subject -> registration.json of scans that have one (LOWER_IS_WORSE, and ``warnings``).
     decided : (subject, stage) pairs that stand in decisions.tsv already; nothing is proposed for them.
     """
     failed = attrition[(attrition.status == "excluded") & attrition.code.isin(list(ACCEPTABLE))]
@@ -52,18 +56,21 @@ def review_table(
         if reasons:
             rows.append((subject, "lungs", "exclude", "", "; ".join(reasons)))
     outliers = _outliers(registration)
-    rows += [(subject, "register", "exclude", "", "; ".join(reasons)) for subject, reasons in outliers.items()]
+    for subject, content in registration.items():
+        reasons = [*content.get("warnings", []), *outliers.get(subject, [])]
+        if reasons:
+            rows.append((subject, "register", "exclude", "", "; ".join(reasons)))
     return pd.DataFrame([row for row in rows if row[:2] not in decided], columns=list(COLUMNS))
 
 
-def _outliers(registration: Mapping[str, Mapping[str, float]]) -> dict[str, list[str]]:
+def _outliers(registration: Mapping[str, Mapping[str, object]]) -> dict[str, list[str]]:
     """Subjects whose registration lies more than OUTLIER_SCORE below the cohort's median."""
     found: dict[str, list[str]] = {}
     if len(registration) < MIN_COHORT:
         return found
-    for name, words in LOWER_IS_WORSE.items():
-        values = pd.Series({s: figures[name] for s, figures in registration.items()}, dtype=float)
-        score = robust_z(values, least_spread=LEAST_OVERLAP_SPREAD)
+    for name, (words, least_spread) in LOWER_IS_WORSE.items():
+        values = pd.Series({s: figures[name] for s, figures in registration.items()}, dtype=float).dropna()
+        score = robust_z(values, least_spread=least_spread)
         for subject in values.index[score < -OUTLIER_SCORE]:
             text = f"{words} with the template {values[subject]:.3f}, cohort's median {values.median():.3f}"
             found.setdefault(subject, []).append(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -46,8 +47,26 @@ def nearest_to_medians(volumes_ml: pd.DataFrame) -> str:
     return str(volumes_ml.subject.iloc[int(order[0])])
 
 
+def volume_tertiles(volumes_ml: pd.DataFrame) -> list[str]:
+    """small, middle or large: the third of the subjects that each one's lungs belong to; fewer than 9 are not cut.
+
+    volumes_ml : columns right_ml, left_ml.
+    """
+    total = volumes_ml["right_ml"] + volumes_ml["left_ml"]
+    if len(total) < 9:
+        return ["any"] * len(total)
+    limits = np.quantile(total, [1 / 3, 2 / 3])
+    return [("small", "middle", "large")[int(np.searchsorted(limits, value, side="left"))] for value in total]
+
+
 def sample_table(
-    volumes_ml: pd.DataFrame, strata: Mapping[str, str], checksums: Mapping[str, str], *, size: int, seed: int
+    volumes_ml: pd.DataFrame,
+    strata: Mapping[str, str],
+    checksums: Mapping[str, str],
+    *,
+    sampling: Literal["stratified", "simple"],
+    size: int,
+    seed: int,
 ) -> pd.DataFrame:
     """template/sample.tsv: subject, drawn, start (1 for the one that the iteration starts from), sha256.
 
@@ -55,9 +74,13 @@ def sample_table(
 
     volumes_ml : columns subject, right_ml, left_ml of the subjects that passed; the start is the one
     nearest to the medians of all of them, whether it was drawn or not.
+    strata : subject -> sex and site; ``stratified`` spreads the sample over them and over thirds of lung volume,
+    ``simple`` draws at random from all (the CLAM paper).
     """
     subjects = volumes_ml.subject.astype(str).tolist()
-    drawn = draw_sample(subjects, [strata[s] for s in subjects], size=min(size, len(subjects)), seed=seed)
+    cells = [f"{strata[s]}/{third}" for s, third in zip(subjects, volume_tertiles(volumes_ml), strict=True)]
+    cells = cells if sampling == "stratified" else [""] * len(subjects)
+    drawn = draw_sample(subjects, cells, size=min(size, len(subjects)), seed=seed)
     start = nearest_to_medians(volumes_ml)
     rows = [{"subject": s, "drawn": 1, "start": int(s == start)} for s in drawn]
     if start not in drawn:

@@ -12,8 +12,9 @@ from lungtypes.errors import GeometryError, InputError, ScanFault
 from lungtypes.imaging.geometry import Volume, oriented_lps, read_volume, require_same_grid, same_grid
 from lungtypes.imaging.hounsfield import AIR_HU, MAX_HU
 from lungtypes.imaging.lung_split import LEFT, RIGHT, require_right_on_the_right
-from lungtypes.imaging.registration import dice, hu_correlation
+from lungtypes.imaging.registration import measure_overlap
 
+OF_THE_DEFORMATION = ("folded_percent", "jacobian_p01", "jacobian_p99", "inverse_mm", "volume_ratio")
 LUNG_HU = (-980.0, -200.0)  # the median of any lung, sick ones included, lies between
 
 
@@ -26,31 +27,32 @@ class GivenRegistration:
     figures: dict[str, float | None]
 
 
-def read_given_template(image: str | Path, lungs: str | Path) -> tuple[Volume, Volume]:
+def read_given_template(
+    image: str | Path, lungs: str | Path, *, keys: tuple[str, str] = ("template.image", "template.lungs")
+) -> tuple[Volume, Volume]:
     """The user's template, int16 HU, and its lungs (1 right, 2 left), index axes along LPS.
 
+    keys : of the config, where the two stand.
     Raises InputError when they do not fit together, have other labels, or are not in HU.
     """
     try:
         hu, mask = (oriented_lps(read_volume(Path(path))) for path in (image, lungs))
-        require_same_grid(hu, mask, "template.image and template.lungs")
+        require_same_grid(hu, mask, " and ".join(keys))
     except GeometryError as error:
-        raise InputError(f"template.image, template.lungs: {error}") from error
+        raise InputError(f"{', '.join(keys)}: {error}") from error
     found = set(np.unique(mask.array).tolist())
     if found != {0, RIGHT, LEFT}:
-        raise InputError(f"template.lungs: found labels {sorted(found)[:12]}, expected 0, 1 (right) and 2 (left).")
+        raise InputError(f"{keys[1]}: found labels {sorted(found)[:12]}, expected 0, 1 (right) and 2 (left).")
     labels = mask.array.astype(np.uint8)
     try:
         require_right_on_the_right(labels)
         ct = _as_hu(hu, labels)
     except ScanFault as fault:
-        raise InputError(f"template: {fault.message}") from fault
+        raise InputError(f"{keys[0]}: {fault.message}") from fault
     return ct, mask.with_array(labels)
 
 
-def check_given_registration(
-    ct: Volume, lungs: Volume | None, *, template: Volume, mask: Volume, min_dice: float
-) -> GivenRegistration:
+def check_given_registration(ct: Volume, lungs: Volume | None, *, template: Volume, mask: Volume) -> GivenRegistration:
     """A volume that the user registered, on the grid of the template.
 
     Parameters
@@ -58,11 +60,10 @@ def check_given_registration(
     ct : HU in template space; what lies outside the lungs does not matter.
     lungs : its lung mask in template space, or None where the template's own mask holds for it.
     template, mask : the template's HU and lungs.
-    min_dice : worse overlap of a lung with the template's fails.
 
     Raises
     ------
-    ScanFault : REG-GRID, IMG-NAN, HU-IMPLAUSIBLE, SEG-LABELS, REG-DICE.
+    ScanFault : REG-GRID, IMG-NAN, HU-IMPLAUSIBLE, SEG-LABELS.
     """
     ct = oriented_lps(ct)
     lungs = mask if lungs is None else oriented_lps(lungs)
@@ -76,19 +77,8 @@ def check_given_registration(
         raise ScanFault("SEG-LABELS", f"given mask has labels {sorted(found)[:12]}, expected 1 (right) and 2 (left).")
     labels = lungs.array.astype(np.uint8)
     hu = _as_hu(ct, labels)
-    overlap = (labels > 0) & (mask.array > 0)
-    figures = {
-        "dice_right": dice(labels == RIGHT, mask.array == RIGHT),
-        "dice_left": dice(labels == LEFT, mask.array == LEFT),
-        "hu_correlation": hu_correlation(hu.array[overlap], template.array[overlap]),
-        "folded_fraction": None,  # the deformation was not brought along
-        "jacobian_p01": None,
-        "jacobian_p99": None,
-    }
-    worst = min(figures["dice_right"], figures["dice_left"])
-    if worst < min_dice:
-        text = f"lung overlap with the template of {worst:.3f}, expected at least {min_dice:g}. Look at the mask."
-        raise ScanFault("REG-DICE", text)
+    measured = measure_overlap(hu, hu.with_array(labels), template, mask)
+    figures = measured | dict.fromkeys(OF_THE_DEFORMATION)  # which was not brought along
     return GivenRegistration(hu, hu.with_array(labels), figures)
 
 

@@ -1,8 +1,7 @@
-"""Registers the lungs of one scan to a template: affine, then SyN on lung mask and lung HU (ANTs).
+"""Brings the lungs of one scan to a template, and measures how well that went.
 
-Avants et al., Med Image Anal 2008 (SyN). Settings from measurement: smoothed masks with mean squares
-fit best; HU inside the lungs join in by local cross-correlation. ANTs results depend on the number of
-ITK threads and on ANTS_RANDOM_SEED: call :func:`lungtypes.device.set_itk` before anything imports ants.
+One transform for both lungs. The engine (see :mod:`lungtypes.imaging.registration_engine`) finds it on images cropped
+to the lungs; what lies outside of them is hardly moved, and what lies outside of the scan is air.
 """
 
 from __future__ import annotations
@@ -16,38 +15,36 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lungtypes.errors import ScanFault
-from lungtypes.imaging.geometry import Volume, from_ants, from_sitk, to_ants
+from lungtypes.imaging.geometry import Volume, bounding_box, crop, from_sitk, to_sitk
 from lungtypes.imaging.hounsfield import AIR_HU, MAX_HU
+from lungtypes.imaging.lung_split import LEFT, RIGHT
+from lungtypes.imaging.registration_engine import ENGINES, Lungs, RegistrationSettings
+from lungtypes.imaging.transforms import (
+    TransformFiles,
+    displacement_field,
+    read_warp,
+    warp_image,
+    warp_labels,
+)
 
-HU_FLOOR, HU_CEILING = -1000.0, 0.0
-HU_SHIFT = 1024.0  # ANTs fills with 0, so 0 must mean air
+CROP_MARGIN_MM = 15.0  # around the lungs: SyN holds the border of its images still
+AROUND_LUNGS_MM = 6.0  # folding is looked for this far around the template's lungs, too
+SMALLEST_JACOBIAN = 1e-3  # the logarithm of what folds does not exist
 
 
 @dataclass(frozen=True)
 class Registration:
-    """What one registration leaves: ct, lungs, log_jacobian on the template's grid; transforms as files.
+    """What one registration leaves, on the template's grid; transforms as files.
 
-    dice per lung, folded_fraction of voxels with J <= 0 within the template's lungs, 1st and 99th
-    percentile of J, correlation of HU with the template.
+    ct int16 HU; lungs uint8, 1 right, 2 left; log_jacobian float32, natural logarithm of the scan's volume over the
+    template's; figures see :func:`measure_registration`.
     """
 
     ct: Volume
     lungs: Volume
     log_jacobian: Volume
-    affine_file: Path
-    warp_file: Path
-    inverse_warp_file: Path
-    dice_right: float
-    dice_left: float
-    folded_fraction: float
-    jacobian_p01: float
-    jacobian_p99: float
-    hu_correlation: float
-
-    def quality(self) -> dict[str, float]:
-        """The figures for registration.json and the gate."""
-        names = ("dice_right", "dice_left", "folded_fraction", "jacobian_p01", "jacobian_p99", "hu_correlation")
-        return {name: float(getattr(self, name)) for name in names}
+    transforms: TransformFiles
+    figures: dict[str, float]
 
 
 def register_to_template(
@@ -56,10 +53,8 @@ def register_to_template(
     template_hu: Volume,
     template_lungs: Volume,
     *,
-    representation: str,
-    iterations: tuple[int, ...],
-    mask_sigma_mm: float,
-    work_dir: Path,
+    settings: RegistrationSettings,
+    folder: Path,
 ) -> Registration:
     """Bring one scan into the template's space; HU are kept, outside the scan is air.
 
@@ -67,110 +62,100 @@ def register_to_template(
     ----------
     ct, lungs : the moving scan, int16 HU and uint8 labels (1 right, 2 left), one grid.
     template_hu, template_lungs : the fixed images on one grid.
-    representation : ``mask``, ``hu`` or ``mask+hu``: what drives SyN.
-    iterations : SyN iterations from coarse to fine (shrink factors 2^n ... 1).
-    work_dir : a fresh folder; transforms stay there until the caller moves them.
+    folder : fresh; transforms stay there until the caller moves them.
 
     Raises
     ------
-    ScanFault : REG-FAILED when ANTs fails on this scan.
+    ScanFault : REG-FAILED when the engine fails on this scan.
     """
-    import ants
-
-    fixed = _pair(template_hu, template_lungs, mask_sigma_mm)
-    moving = _pair(ct, lungs, mask_sigma_mm)
     try:
-        affine = ants.registration(
-            fixed["mask"],
-            moving["mask"],
-            type_of_transform="Affine",
-            aff_metric="meansquares",
-            aff_iterations=(200, 100, 50),
-            aff_shrink_factors=(4, 2, 1),
-            aff_smoothing_sigmas=(2, 1, 0),
-            outprefix=str(work_dir / "affine_"),
-        )["fwdtransforms"][0]
-        affine = _fresh_name(affine, work_dir / "affine.mat")
-        warps = _syn(ants, fixed, moving, representation, iterations, affine, work_dir)
+        files = ENGINES[settings.engine](
+            cropped_to_lungs(template_hu, template_lungs), cropped_to_lungs(ct, lungs), settings, folder
+        )
     except RuntimeError as error:
-        raise ScanFault("REG-FAILED", f"ANTs could not register the scan ({error}). Look at its lung mask.") from error
-    return _apply(ants, ct, lungs, template_hu, template_lungs, affine, warps)
+        words = f"{settings.engine} could not register the scan ({error}). Look at its lung mask."
+        raise ScanFault("REG-FAILED", words) from error
+    return registration_of(files, ct, lungs, template_hu, template_lungs)
 
 
-def _pair(hu: Volume, lungs: Volume, sigma_mm: float) -> dict[str, object]:
-    inside = (lungs.array > 0).astype(np.float32)
-    smooth = ndimage.gaussian_filter(inside, [sigma_mm / s for s in lungs.spacing_mm])
-    shifted = (np.clip(hu.array.astype(np.float32), HU_FLOOR, HU_CEILING) - HU_FLOOR) / (HU_CEILING - HU_FLOOR)
-    return {"mask": to_ants(lungs.with_array(smooth)), "hu": to_ants(hu.with_array(shifted * inside))}
+def registration_of(
+    files: TransformFiles, ct: Volume, lungs: Volume, template_hu: Volume, template_lungs: Volume
+) -> Registration:
+    """What a transform, from wherever, makes of a scan, and how good it is. Images as in register_to_template."""
+    warped = warp_image(ct, files, to="template", reference=template_hu, outside=AIR_HU)
+    hu = warped.with_array(np.rint(np.clip(warped.array, AIR_HU, MAX_HU)).astype(np.int16))
+    labels = warp_labels(lungs, files, to="template", reference=template_lungs)
+    jacobian = jacobian_determinant(files, template_lungs)
+    log_jacobian = jacobian.with_array(np.log(np.maximum(jacobian.array, SMALLEST_JACOBIAN)))
+    ratio = _volume_ml(lungs) / _volume_ml(template_lungs)
+    figures = {
+        **measure_overlap(hu, labels, template_hu, template_lungs),
+        **_measure_deformation(jacobian, template_lungs, files, volume_ratio=ratio),
+    }
+    return Registration(hu, labels, log_jacobian, files, figures)
 
 
-def _syn(ants, fixed, moving, representation, iterations, affine, work_dir) -> tuple[Path, Path]:
-    first, extras = ("hu", None) if representation == "hu" else ("mask", None)
-    if representation == "mask+hu":
-        extras = [["CC", fixed["hu"], moving["hu"], 0.5, 2]]
-    result = ants.registration(
-        fixed[first],
-        moving[first],
-        type_of_transform="SyNOnly",
-        initial_transform=str(affine),
-        syn_metric="CC" if representation == "hu" else "meansquares",
-        syn_sampling=2 if representation == "hu" else 0,
-        reg_iterations=tuple(int(i) for i in iterations),
-        grad_step=0.2,
-        flow_sigma=3,
-        total_sigma=0,
-        multivariate_extras=extras,
-        outprefix=str(work_dir / "syn_"),
-    )
-    forward = next(f for f in result["fwdtransforms"] if "InverseWarp" not in f and f.endswith("Warp.nii.gz"))
-    inverse = next(f for f in result["invtransforms"] if f.endswith("InverseWarp.nii.gz"))
-    return _fresh_name(forward, work_dir / "warp.nii.gz"), _fresh_name(inverse, work_dir / "inverse_warp.nii.gz")
+def cropped_to_lungs(hu: Volume, labels: Volume) -> Lungs:
+    """The lungs with CROP_MARGIN_MM around them."""
+    box = bounding_box(labels.array > 0, labels.spacing_mm, CROP_MARGIN_MM)
+    return Lungs(crop(hu, box), crop(labels, box))
 
 
-def _fresh_name(source: str | Path, target: Path) -> Path:
-    Path(source).rename(target)
-    return target
+def jacobian_determinant(files: TransformFiles, grid: Volume) -> Volume:
+    """The scan's volume over the template's at each voxel of ``grid``, affine and warp together, float32.
+
+    By SimpleITK: the tool of ANTs cuts off at zero, so that folding could not be seen.
+    """
+    field = sitk.ReadImage(str(files.warp), sitk.sitkVectorFloat64)
+    local = sitk.DisplacementFieldJacobianDeterminant(field)
+    matrix = np.array(sitk.ReadTransform(str(files.affine)).GetParameters()[:9]).reshape(3, 3)
+    on_grid = from_sitk(sitk.Resample(local, to_sitk(grid), sitk.Transform(), sitk.sitkLinear, 1.0))
+    return on_grid.with_array((on_grid.array * np.linalg.det(matrix)).astype(np.float32))
 
 
-def _apply(ants, ct, lungs, template_hu, template_lungs, affine, warps) -> Registration:
-    transforms = [str(warps[0]), str(affine)]
-    reference = to_ants(template_hu)
-    shifted = to_ants(ct.with_array(ct.array.astype(np.float32) + HU_SHIFT))
-    warped = from_ants(ants.apply_transforms(reference, shifted, transforms, singleprecision=True))
-    hu = warped.with_array(np.rint(np.clip(warped.array - HU_SHIFT, AIR_HU, MAX_HU)).astype(np.int16))
-    shares = []
-    for label in (1, 2):
-        mask = to_ants(lungs.with_array((lungs.array == label).astype(np.float32)))
-        shares.append(from_ants(ants.apply_transforms(reference, mask, transforms, singleprecision=True)).array)
-    labels = np.where(np.maximum(*shares) >= 0.5, np.argmax(shares, axis=0) + 1, 0).astype(np.uint8)
-    jacobian = jacobian_determinant(warps[0], affine)
+def measure_overlap(hu: Volume, labels: Volume, template_hu: Volume, template_lungs: Volume) -> dict[str, float]:
+    """dice and hd95 (mm) of each lung, and the correlation of HU where both have lung; all on the template's grid."""
+    figures = {}
+    for name, side in (("right", RIGHT), ("left", LEFT)):
+        pair = labels.array == side, template_lungs.array == side
+        figures[f"dice_{name}"] = dice(*pair)
+        figures[f"hd95_{name}_mm"] = hausdorff95_mm(*pair, spacing_mm=template_lungs.spacing_mm)
+    overlap = (labels.array > 0) & (template_lungs.array > 0)
+    figures["hu_correlation"] = hu_correlation(hu.array[overlap], template_hu.array[overlap])
+    return figures
+
+
+def _measure_deformation(
+    jacobian: Volume, template_lungs: Volume, files: TransformFiles, *, volume_ratio: float
+) -> dict[str, float]:
+    """Folding (percent of the voxels in and around the lungs), percentiles of J, inverse consistency (mm).
+
+    volume_ratio : the scan's lungs over the template's; the percentiles are of J over it, so that size is no fault.
+    """
     inside = template_lungs.array > 0
-    values = jacobian.array[inside]
-    log_jacobian = np.log(np.clip(jacobian.array, 1e-3, None)).astype(np.float32)
-    overlap = inside & (labels > 0)
-    return Registration(
-        ct=hu,
-        lungs=hu.with_array(labels),
-        log_jacobian=hu.with_array(log_jacobian),
-        affine_file=affine,
-        warp_file=warps[0],
-        inverse_warp_file=warps[1],
-        dice_right=dice(labels == 1, template_lungs.array == 1),
-        dice_left=dice(labels == 2, template_lungs.array == 2),
-        folded_fraction=float((values <= 0).mean()),
-        jacobian_p01=float(np.percentile(values, 1)),
-        jacobian_p99=float(np.percentile(values, 99)),
-        hu_correlation=hu_correlation(hu.array[overlap], template_hu.array[overlap]),
-    )
+    box = bounding_box(inside, template_lungs.spacing_mm, AROUND_LUNGS_MM + max(template_lungs.spacing_mm))
+    far = ndimage.distance_transform_edt(~inside[box], sampling=template_lungs.spacing_mm)
+    around = jacobian.array[box][far <= AROUND_LUNGS_MM]
+    relative = jacobian.array[inside] / volume_ratio
+    return {
+        "folded_percent": 100 * float((around <= 0).mean()),
+        "jacobian_p01": float(np.percentile(relative, 1)),
+        "jacobian_p99": float(np.percentile(relative, 99)),
+        "inverse_mm": inverse_consistency_mm(files, template_lungs),
+        "volume_ratio": volume_ratio,
+    }
 
 
-def jacobian_determinant(warp_file: Path, affine_file: Path) -> Volume:
-    """Jacobian of affine and warp together, by SimpleITK (the ANTs tool clamps at zero)."""
-    field = sitk.ReadImage(str(warp_file), sitk.sitkVectorFloat64)
-    local = from_sitk(sitk.DisplacementFieldJacobianDeterminant(field))
-    affine = sitk.ReadTransform(str(affine_file))
-    matrix = np.array(affine.GetParameters()[:9]).reshape(3, 3)
-    return local.with_array((local.array * np.linalg.det(matrix)).astype(np.float32))
+def inverse_consistency_mm(files: TransformFiles, template_lungs: Volume) -> float:
+    """How far points of the template's lungs miss themselves after a way to the scan and back: mean, mm.
+
+    The affine cancels, so only warp and inverse warp take part.
+    """
+    box = bounding_box(template_lungs.array > 0, template_lungs.spacing_mm, 0.0)
+    lungs = crop(template_lungs, box)
+    there_and_back = sitk.CompositeTransform([read_warp(files.inverse_warp), read_warp(files.warp)])
+    miss = sitk.GetArrayFromImage(displacement_field(there_and_back, lungs))
+    return float(np.linalg.norm(miss[lungs.array > 0], axis=-1).mean(dtype=np.float64))
 
 
 def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
@@ -179,8 +164,27 @@ def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     return 1.0 if total == 0 else 2.0 * int((first & second).sum()) / total
 
 
+def hausdorff95_mm(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], *, spacing_mm: tuple[float, float, float]
+) -> float:
+    """95th percentile of the distance from a surface to the other, the larger of both ways (HD95); NaN if one is empty.
+
+    Surfaces are the masks' outermost voxels.
+    """
+    if not first.any() or not second.any():
+        return float("nan")
+    box = bounding_box(first | second, spacing_mm, max(spacing_mm))
+    surfaces = [mask & ~ndimage.binary_erosion(mask) for mask in (first[box], second[box])]
+    away = [ndimage.distance_transform_edt(~surface, sampling=spacing_mm) for surface in surfaces]
+    return float(max(np.percentile(away[1][surfaces[0]], 95), np.percentile(away[0][surfaces[1]], 95)))
+
+
 def hu_correlation(first: NDArray, second: NDArray) -> float:
     """Pearson correlation of the HU of the same voxels; NaN for fewer than ten or constant ones."""
     if first.size < 10 or first.std() == 0 or second.std() == 0:
         return float("nan")
     return float(np.corrcoef(first.astype(np.float64), second.astype(np.float64))[0, 1])
+
+
+def _volume_ml(lungs: Volume) -> float:
+    return int((lungs.array > 0).sum()) * lungs.voxel_ml

@@ -1,16 +1,40 @@
-"""Registrations on disk: made here or brought along, and the gate that they have to pass."""
+"""Registrations on disk: made here or brought along, the gate that they have to pass, and the ways to try again."""
 
 from __future__ import annotations
 
+import logging
 import shutil
+import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lungtypes.errors import ScanFault
+from lungtypes.imaging.checks import Check, Limits, checks_record, raise_failures
 from lungtypes.imaging.geometry import read_volume, write_volume
 from lungtypes.imaging.given import check_given_registration
 from lungtypes.imaging.registration import Registration, register_to_template
+from lungtypes.imaging.registration_checks import REMEDY, judge_registration
+from lungtypes.imaging.registration_engine import RegistrationSettings
+from lungtypes.imaging.transforms import TransformFiles
 from lungtypes.provenance import write_json
+
+logger = logging.getLogger(__name__)
+
+
+def attempts(settings: RegistrationSettings) -> dict[str, RegistrationSettings]:
+    """The settings to try, one after the other, until a registration passes: each takes away what may have misled.
+
+    ``shape`` leaves HU out (a dense or empty lung finds no like in the template) and looks further and longer;
+    ``stiff`` smooths the deformation on top of that, against folding and against spikes of a mask.
+    """
+    shape = replace(
+        settings,
+        representation="mask",
+        iterations=tuple(2 * n for n in settings.iterations),
+        distance_mm=2 * settings.distance_mm,
+    )
+    return {"configured": settings, "shape": shape, "stiff": replace(shape, stiffness=2.0 * settings.stiffness)}
 
 
 def register_scan(
@@ -19,33 +43,34 @@ def register_scan(
     *,
     template: str | Path,
     mask: str | Path,
-    representation: str,
-    iterations: Sequence[int],
-    mask_sigma_mm: float,
-    min_dice: float,
-    max_folded_fraction: float,
+    settings: RegistrationSettings,
+    checks: Limits,
 ) -> None:
     """Register ``scan`` (folder with ct.nii.gz and lungs.nii.gz) to the template and write all into ``folder``.
 
-    Raises ScanFault when the registration fails or does not pass the gate.
+    settings : see :class:`RegistrationSettings`. checks : see :mod:`lungtypes.imaging.registration_checks`.
+    Raises ScanFault when no attempt passes; the fault is that of the settings as configured.
     """
-    images = [Path(scan) / "ct.nii.gz", Path(scan) / "lungs.nii.gz", Path(template), Path(mask)]
-    scratch = folder / "scratch"
-    scratch.mkdir()
-    result = register_to_template(
-        *map(read_volume, images),
-        representation=representation,
-        iterations=tuple(iterations),
-        mask_sigma_mm=mask_sigma_mm,
-        work_dir=scratch,
-    )
-    write_registration(folder, result)
-    shutil.rmtree(scratch)
-    check_registration(result, min_dice=min_dice, max_folded_fraction=max_folded_fraction)
+    images = [read_volume(Path(path)) for path in (f"{scan}/ct.nii.gz", f"{scan}/lungs.nii.gz", template, mask)]
+    faults: dict[str, ScanFault] = {}
+    for name, tried in attempts(settings).items():
+        with tempfile.TemporaryDirectory(prefix="lungtypes-registration-") as scratch:
+            try:
+                result = register_to_template(*images, settings=tried, folder=Path(scratch))
+                judged = judge_registration(result.figures, checks)
+                raise_failures(judged, remedy=REMEDY)
+            except ScanFault as fault:
+                faults[name] = fault
+                logger.info("attempt %s: %s", name, fault)
+            else:
+                write_registration(folder, result, judged, attempt=name, failed=list(faults))
+                return
+    first = faults["configured"]
+    raise ScanFault(first.code, f"{first.message} Neither did {' or '.join(list(faults)[1:])} settings help.")
 
 
 def adopt_registered(
-    folder: Path, *, registered: str, lungs: str | None, template: str, mask: str, min_dice: float
+    folder: Path, *, registered: str, lungs: str | None, template: str, mask: str, checks: Limits
 ) -> None:
     """Write a volume that the user registered, its lungs and its figures; there are no transforms then."""
     result = check_given_registration(
@@ -53,39 +78,26 @@ def adopt_registered(
         read_volume(Path(lungs)) if lungs else None,
         template=read_volume(Path(template)),
         mask=read_volume(Path(mask)),
-        min_dice=min_dice,
     )
+    judged = judge_registration(result.figures, checks)
+    raise_failures(judged, remedy=REMEDY)
     write_volume(result.ct, folder / "ct.nii.gz")
     write_volume(result.lungs, folder / "lungs.nii.gz")
-    write_json(folder / "registration.json", result.figures)
+    write_json(folder / "registration.json", {**result.figures, "attempt": "given", **checks_record(judged)})
 
 
-def write_registration(folder: Path, result: Registration) -> None:
-    """Write images, transforms and registration.json into ``folder``."""
+def write_registration(
+    folder: Path, result: Registration, judged: Sequence[Check], *, attempt: str, failed: Sequence[str]
+) -> None:
+    """Write images, transforms and registration.json into ``folder``.
+
+    attempt : the settings that passed, and those that were tried before and failed; see :func:`attempts`.
+    """
     write_volume(result.ct, folder / "ct.nii.gz")
     write_volume(result.lungs, folder / "lungs.nii.gz")
     write_volume(result.log_jacobian, folder / "log_jacobian.nii.gz")
-    for source, name in (
-        (result.affine_file, "affine.mat"),
-        (result.warp_file, "warp.nii.gz"),
-        (result.inverse_warp_file, "inverse_warp.nii.gz"),
-    ):
-        shutil.copyfile(source, folder / name)
-    write_json(folder / "registration.json", result.quality())
-
-
-def check_registration(result: Registration, *, min_dice: float, max_folded_fraction: float) -> None:
-    """Raise ScanFault (REG-DICE, REG-FOLDED) when the registration is not good enough to be analysed."""
-    worst = min(result.dice_right, result.dice_left)
-    if worst < min_dice:
-        raise ScanFault(
-            "REG-DICE",
-            f"lung overlap with the template of {worst:.3f}, expected at least {min_dice:g}. "
-            "Look at the lung mask; a wrong mask is the usual cause.",
-        )
-    if result.folded_fraction > max_folded_fraction:
-        raise ScanFault(
-            "REG-FOLDED",
-            f"{100 * result.folded_fraction:.3f} % of the lung is folded, expected at most "
-            f"{100 * max_folded_fraction:g} %. Use fewer SyN iterations at full resolution.",
-        )
+    target = TransformFiles.of(folder)
+    for name in ("affine", "warp", "inverse_warp"):
+        shutil.copyfile(getattr(result.transforms, name), getattr(target, name))
+    record = {**result.figures, "attempt": attempt, "failed_attempts": list(failed), **checks_record(judged)}
+    write_json(folder / "registration.json", record)

@@ -66,16 +66,22 @@ def resample_scan(
     return ResampledScan(crop(hu, box), crop(labels, box), lobes)
 
 
-def resample_labels(labels: Volume, reference: sitk.Image, *, min_share: float = 0.5) -> np.ndarray:
-    """Labels on another grid: linear share per label, the largest of at least ``min_share`` wins."""
-    result = np.zeros(reference.GetSize()[::-1], np.uint8)
+def resample_labels(
+    labels: Volume, reference: sitk.Image, mapping: sitk.Transform | None = None, *, min_share: float = 0.5
+) -> np.ndarray:
+    """Labels on another grid, in their own dtype: linear share per label, the largest of at least ``min_share`` wins.
+
+    mapping : takes points of ``reference`` to points of ``labels``; None where both have one space.
+    """
+    mapping = mapping or sitk.Transform()
+    result = np.zeros(reference.GetSize()[::-1], labels.array.dtype)
     best = np.full(result.shape, min_share, np.float32)
     for label in np.unique(labels.array[labels.array > 0]):
         image = to_sitk(labels.with_array((labels.array == label).astype(np.float32)))
-        share = sitk.GetArrayFromImage(sitk.Resample(image, reference, sitk.Transform(), sitk.sitkLinear, 0.0))
+        share = sitk.GetArrayFromImage(sitk.Resample(image, reference, mapping, sitk.sitkLinear, 0.0))
         better = share >= best
         result[better] = label
-        best = np.where(better, share, best)
+        np.copyto(best, share, where=better)
     return result
 
 

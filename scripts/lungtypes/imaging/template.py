@@ -1,7 +1,10 @@
-"""A study template by iterated SyN averaging: sample, start, average with shape update, convergence.
+"""A study template by iterated averaging: start, mean of the registered scans, shape update, convergence.
 
 After Avants et al., NeuroImage 2010 (optimal templates) and Ryan et al. 2019 (lungct: DSC >= 0.99).
-Displacements are composite (affine and warp) and physical, so that the update needs no re-orientation.
+
+ANTs averages warps and affines apart, and must then turn the mean warp's vectors by the mean affine. Here each
+subject's displacement is composite (affine and warp together, in mm of the world), so the vectors are right as they
+are, whatever the directions of the image axes.
 """
 
 from __future__ import annotations
@@ -15,21 +18,29 @@ from numpy.typing import NDArray
 
 from lungtypes.imaging.geometry import Volume, from_sitk, to_sitk
 from lungtypes.imaging.hounsfield import AIR_HU
+from lungtypes.imaging.lung_split import LEFT, RIGHT
 from lungtypes.imaging.registration import dice
 
 
 @dataclass(frozen=True)
 class Template:
-    """hu: mean HU; lungs: uint8 labels; probability: share of subjects whose lung covers the voxel."""
+    """hu: mean HU; lungs: uint8 labels; probability: share of subjects whose lung covers the voxel.
+
+    sd: standard deviation of HU over the subjects (n - 1), float32; None for a single scan.
+    """
 
     hu: Volume
     lungs: Volume
     probability: Volume
+    sd: Volume | None = None
 
 
 @dataclass(frozen=True)
 class WarpedSubject:
-    """One subject on the template's grid: HU, lung labels, and its displacement (see composite_displacement)."""
+    """One subject on the template's grid: HU, lung labels, and its displacement.
+
+    displacement : what to add to a template voxel's place for the matching place in the subject, (x, y, z) in mm.
+    """
 
     hu: Volume
     lungs: Volume
@@ -62,21 +73,6 @@ def start_template(ct: Volume, lungs: Volume, *, padding_mm: float) -> Template:
     return Template(hu, label_volume, label_volume.with_array((label_volume.array > 0).astype(np.float32)))
 
 
-def composite_displacement(affine_file: str, warp_file: str, grid: Volume) -> sitk.Image:
-    """Displacement in mm (world x, y, z) from each template voxel to the matching place in the subject."""
-    warp = sitk.DisplacementFieldTransform(sitk.ReadImage(str(warp_file), sitk.sitkVectorFloat64))
-    whole = sitk.CompositeTransform([sitk.ReadTransform(str(affine_file)), warp])
-    reference = to_sitk(grid)
-    return sitk.TransformToDisplacementField(
-        whole,
-        sitk.sitkVectorFloat32,
-        reference.GetSize(),
-        reference.GetOrigin(),
-        reference.GetSpacing(),
-        reference.GetDirection(),
-    )
-
-
 def update_template(
     previous: Template,
     subjects: Iterable[WarpedSubject],
@@ -94,24 +90,30 @@ def update_template(
     HU are averaged as they are, without normalisation. The rigid part of the mean displacement is
     left out, since it only says where in the scanner the subjects lay.
     """
-    hu, field, n = np.zeros(previous.hu.array.shape), np.zeros((*previous.hu.array.shape, 3)), 0
-    shares = [np.zeros(previous.hu.array.shape, np.float32) for _ in range(2)]
+    shape, n = previous.hu.array.shape, 0
+    hu, squares, field = np.zeros(shape), np.zeros(shape), np.zeros((*shape, 3))
+    shares = [np.zeros(shape, np.float32) for _ in range(2)]
     for subject in subjects:
-        hu += subject.hu.array
+        values = subject.hu.array.astype(np.float64)
+        hu += values
+        squares += values**2
         field += sitk.GetArrayViewFromImage(subject.displacement)
-        for side in (1, 2):
+        for side in (RIGHT, LEFT):
             shares[side - 1] += subject.lungs.array == side
         n += 1
     hu, field, shares = hu / n, field / n, [share / n for share in shares]
+    # of n - 1, never below 0 by rounding
+    sd = np.sqrt(np.maximum(squares / n - hu**2, 0.0) * n / max(n - 1, 1))
     inside = shares[0] + shares[1] >= 0.5
     field = _without_rigid(field, previous.hu, inside)
-    images = [(hu, float(AIR_HU)), (shares[0], 0.0), (shares[1], 0.0)]
-    moved = [_moved(array, previous.hu, field, step, applications, fill) for array, fill in images]
-    labels = np.where(np.maximum(moved[1], moved[2]) >= 0.5, np.where(moved[1] >= moved[2], 1, 2), 0).astype(np.uint8)
+    images = [(hu, float(AIR_HU)), (shares[0], 0.0), (shares[1], 0.0), (sd, 0.0)]
+    moved_hu, right, left, moved_sd = _moved(images, previous.hu, -step * field, applications)
+    labels = np.where(np.maximum(right, left) >= 0.5, np.where(right >= left, RIGHT, LEFT), 0).astype(np.uint8)
     template = Template(
-        previous.hu.with_array(np.rint(moved[0]).astype(np.int16)),
+        previous.hu.with_array(np.rint(moved_hu).astype(np.int16)),
         previous.hu.with_array(labels),
-        previous.hu.with_array((moved[1] + moved[2]).astype(np.float32)),
+        previous.hu.with_array(right + left),
+        previous.hu.with_array(moved_sd),
     )
     before, after = previous.lungs.array > 0, labels > 0
     lengths = np.linalg.norm(field[inside], axis=-1) * step * applications
@@ -120,14 +122,19 @@ def update_template(
 
 
 def _moved(
-    array: NDArray, grid: Volume, field: NDArray, step: float, applications: int, fill: float
-) -> NDArray[np.float32]:
-    image = to_sitk(grid.with_array(array.astype(np.float32)))
-    for _ in range(applications):
-        scaled = sitk.GetImageFromArray((-step * field).astype(np.float64), isVector=True)
-        scaled.CopyInformation(image)
-        image = sitk.Resample(image, image, sitk.DisplacementFieldTransform(scaled), sitk.sitkLinear, fill)
-    return sitk.GetArrayFromImage(image)
+    images: list[tuple[NDArray, float]], grid: Volume, field_mm: NDArray, applications: int
+) -> list[NDArray[np.float32]]:
+    """Images (with their value outside) pulled ``applications`` times by one displacement field, each from the last."""
+    vectors = sitk.GetImageFromArray(field_mm, isVector=True)
+    vectors.CopyInformation(to_sitk(grid))
+    transform = sitk.DisplacementFieldTransform(vectors)
+    moved = []
+    for array, outside in images:
+        image = to_sitk(grid.with_array(array.astype(np.float32)))
+        for _ in range(applications):
+            image = sitk.Resample(image, image, transform, sitk.sitkLinear, outside)
+        moved.append(sitk.GetArrayFromImage(image))
+    return moved
 
 
 def _without_rigid(field: NDArray, grid: Volume, inside: NDArray[np.bool_]) -> NDArray:

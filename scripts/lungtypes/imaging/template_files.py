@@ -10,20 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import SimpleITK as sitk
 
 from lungtypes.errors import InputError, ScanFault
-from lungtypes.imaging.geometry import read_volume, write_sitk, write_volume
+from lungtypes.imaging.checks import Limits
+from lungtypes.imaging.geometry import Volume, read_volume, write_volume
 from lungtypes.imaging.given import read_given_template
-from lungtypes.imaging.registration import register_to_template
-from lungtypes.imaging.registration_files import check_registration
-from lungtypes.imaging.template import (
-    Convergence,
-    Template,
-    WarpedSubject,
-    composite_displacement,
-    update_template,
-)
+from lungtypes.imaging.registration_engine import RegistrationSettings
+from lungtypes.imaging.registration_files import register_scan
+from lungtypes.imaging.resample import resample_scan
+from lungtypes.imaging.template import Convergence, Template, WarpedSubject, start_template, update_template
+from lungtypes.imaging.transforms import TransformFiles, displacement_field, point_map
+from lungtypes.imaging.zones import REGIONS, lung_regions
 from lungtypes.provenance import whole_folder, write_json, write_table
 
 MAX_FAILED_SHARE = 0.1  # of the sample, and at least one
@@ -36,10 +33,29 @@ def write_iteration(
     write_volume(template.hu, folder / "template.nii.gz")
     write_volume(template.lungs, folder / "lungs.nii.gz")
     write_volume(template.probability, folder / "probability.nii.gz")
+    if template.sd is not None:
+        write_volume(template.sd, folder / "sd.nii.gz")
     figures = asdict(convergence) if convergence else {}
     volume_ml = float((template.lungs.array > 0).sum()) * template.lungs.voxel_ml
     status = {"iteration": iteration, "used": True, "converged": converged, "lungs_ml": volume_ml, **figures}
     write_json(folder / "status.json", status)
+
+
+def start_iteration(
+    folder: Path, *, ct: str | Path, lungs: str | Path, brought: bool, spacing_mm: float, padding_mm: float
+) -> None:
+    """Write the first mean: a resampled scan of the cohort, or an image that the user brought, on a padded grid.
+
+    Raises InputError when what was brought cannot serve.
+    """
+    if brought:
+        hu, labels = read_given_template(ct, lungs, keys=("template.start_image", "template.start_lungs"))
+        own = resample_scan(hu, labels, spacing_mm=spacing_mm, margin_mm=padding_mm, max_volume_change_percent=10.0)
+        hu, labels = own.ct, own.lungs
+    else:
+        hu, labels = read_volume(Path(ct)), read_volume(Path(lungs))
+    template = start_template(hu, labels, padding_mm=padding_mm)
+    write_iteration(folder, template, iteration=0, convergence=None, converged=False)
 
 
 def read_iteration(folder: Path) -> Template:
@@ -54,58 +70,28 @@ def register_slot(
     scans: Path,
     sample: Sequence[str],
     slot: int,
-    representation: str,
-    iterations: Sequence[int],
-    mask_sigma_mm: float,
-    min_dice: float,
+    settings: RegistrationSettings,
+    checks: Limits,
 ) -> None:
     """Register the slot's subject to the previous mean; a slot beyond the sample, or after convergence, is unused.
 
-    An overlap below ``min_dice`` counts as failed, so that no scan is averaged that would be excluded later.
+    The gate and the further attempts are those of every scan, so no scan is averaged that would be excluded later.
     """
     with whole_folder(folder) as building:
         status = _status(previous)
         if slot >= len(sample) or status["converged"] or not status["used"]:
             write_json(building / "status.json", {"used": False, "ok": True})
             return
-        scratch = building / "scratch"
-        scratch.mkdir()
-        options = (representation, iterations, mask_sigma_mm, min_dice)
-        _register_slot(building, scratch, previous, scans / sample[slot], *options)
-        shutil.rmtree(scratch)
-
-
-def _register_slot(
-    folder: Path,
-    scratch: Path,
-    previous: Path,
-    scan: Path,
-    representation: str,
-    iterations: Sequence[int],
-    mask_sigma_mm: float,
-    min_dice: float,
-) -> None:
-    template = read_iteration(previous)
-    try:
-        result = register_to_template(
-            read_volume(scan / "ct.nii.gz"),
-            read_volume(scan / "lungs.nii.gz"),
-            template.hu,
-            template.lungs,
-            representation=representation,
-            iterations=tuple(iterations),
-            mask_sigma_mm=mask_sigma_mm,
-            work_dir=scratch,
-        )
-        check_registration(result, min_dice=min_dice, max_folded_fraction=1.0)
-    except ScanFault as fault:
-        write_json(folder / "status.json", {"used": True, "ok": False, "message": f"{scan.name}, {fault}"})
-        return
-    displacement = composite_displacement(str(result.affine_file), str(result.warp_file), template.hu)
-    write_volume(result.ct, folder / "ct.nii.gz")
-    write_volume(result.lungs, folder / "lungs.nii.gz")
-    write_sitk(displacement, folder / "displacement.nii.gz")
-    write_json(folder / "status.json", {"used": True, "ok": True, **result.quality()})
+        template = {"template": previous / "template.nii.gz", "mask": previous / "lungs.nii.gz"}
+        try:
+            register_scan(building, scans / sample[slot], **template, settings=settings, checks=checks)
+        except ScanFault as fault:
+            message = f"{sample[slot]}, {fault}"
+            write_json(building / "status.json", {"used": True, "ok": False, "message": message})
+            return
+        for name in ("inverse_warp.nii.gz", "log_jacobian.nii.gz"):  # a mean needs neither
+            (building / name).unlink()
+        write_json(building / "status.json", {"used": True, "ok": True})
 
 
 def update_iteration(
@@ -139,8 +125,9 @@ def update_iteration(
             f"at most {100 * MAX_FAILED_SHARE:g} %. {listed} Mend these lung masks, or exclude the scans in "
             "config/decisions.tsv (stage resample)."
         )
+    mean = read_iteration(previous)
     template, convergence = update_template(
-        read_iteration(previous), map(_warped_subject, good), step=step, applications=applications
+        mean, (_warped_subject(slot, mean.hu) for slot in good), step=step, applications=applications
     )
     limits = {"min_dice": min_dice, "max_update_mm": max_update_mm, "max_volume_percent": max_volume_percent}
     converged = convergence.within(**limits)
@@ -148,20 +135,31 @@ def update_iteration(
         write_iteration(building, template, iteration=iteration, convergence=convergence, converged=converged)
 
 
-def _warped_subject(slot: Path) -> WarpedSubject:
-    field = sitk.ReadImage(str(slot / "displacement.nii.gz"), sitk.sitkVectorFloat32)
+def _warped_subject(slot: Path, grid: Volume) -> WarpedSubject:
+    field = displacement_field(point_map(TransformFiles.of(slot), to="scan"), grid)
     return WarpedSubject(read_volume(slot / "ct.nii.gz"), read_volume(slot / "lungs.nii.gz"), field)
 
 
-def copy_last_iteration(means: Sequence[Path], *, hu: str, lungs: str, probability: str) -> None:
+def copy_last_iteration(means: Sequence[Path], *, hu: str, lungs: str, probability: str, sd: str) -> None:
     """Copy the images of the last mean that was used."""
     last = [folder for folder in means if _status(folder)["used"]][-1]
-    names = {"template": hu, "lungs": lungs, "probability": probability}
-    for name, target in names.items():
+    for name, target in (("template", hu), ("lungs", lungs), ("probability", probability), ("sd", sd)):
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(target).with_name(f".part-{Path(target).name}")
         shutil.copyfile(last / f"{name}.nii.gz", temporary)
         temporary.replace(target)
+
+
+def write_regions(mask: str | Path, *, labels: str | Path, names: str | Path) -> None:
+    """The template's regions (see :func:`lungtypes.imaging.zones.lung_regions`) and what each label means."""
+    lungs = read_volume(Path(mask))
+    regions = lungs.with_array(lung_regions(lungs.array))
+    write_volume(regions, Path(labels))
+    rows = [
+        {"label": label, "region": name, "volume_ml": int((regions.array == label).sum()) * lungs.voxel_ml}
+        for label, name in REGIONS.items()
+    ]
+    write_table(names, pd.DataFrame(rows))
 
 
 def convergence_table(means: Sequence[Path]) -> pd.DataFrame:
@@ -172,7 +170,15 @@ def convergence_table(means: Sequence[Path]) -> pd.DataFrame:
 
 
 def adopt_template(
-    image: str | Path, lungs: str | Path, *, hu: str, mask: str, probability: str, convergence: str
+    image: str | Path,
+    lungs: str | Path,
+    *,
+    hu: str,
+    mask: str,
+    probability: str,
+    convergence: str,
+    regions: str,
+    region_names: str,
 ) -> None:
     """Write the user's own template as the template of the study; raises InputError when it cannot serve as one."""
     template, labels = read_given_template(image, lungs)
@@ -180,6 +186,7 @@ def adopt_template(
     write_volume(labels, Path(mask))
     write_volume(labels.with_array((labels.array > 0).astype(np.float32)), Path(probability))
     write_table(convergence, convergence_table([]))
+    write_regions(mask, labels=regions, names=region_names)
 
 
 def _status(folder: Path) -> dict:

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lungtypes.errors import GeometryError, InputError, ScanFault
-from lungtypes.imaging.geometry import Volume, bounding_box, crop, from_ants, read_volume, to_ants, write_volume
+from lungtypes.imaging.geometry import Volume, bounding_box, crop, read_volume, write_volume
 from lungtypes.imaging.lobes import check_given_lobes, lungs_of_lobes
 from lungtypes.imaging.lung_split import LEFT, RIGHT
+from lungtypes.imaging.transforms import TransformFiles, warp_labels
 
 
 def adopt_template_lobes(lobes: str | Path, mask: str | Path, target: str | Path, *, lobe_labels: list[int]) -> None:
@@ -33,21 +34,12 @@ def warp_lobes(lungs: Volume, template_lobes: Volume, registered: Path) -> Volum
     lungs : uint8, 1 right, 2 left, the scan's own grid. template_lobes : 1-5 on the template's grid.
     registered : folder with affine.mat and inverse_warp.nii.gz of the scan.
     """
-    import ants
-
     box = bounding_box(lungs.array > 0, lungs.spacing_mm, 10.0)
     cropped = crop(lungs, box)
-    warped = ants.apply_transforms(
-        to_ants(cropped.with_array((cropped.array > 0).astype(np.float32))),
-        to_ants(template_lobes),
-        [str(registered / "affine.mat"), str(registered / "inverse_warp.nii.gz")],
-        whichtoinvert=[True, False],
-        interpolator="nearestNeighbor",
-        singleprecision=True,
-    )
-    labels = np.rint(from_ants(warped).array).astype(np.uint8)
+    files = TransformFiles.of(registered)
+    labels = warp_labels(template_lobes, files, to="scan", reference=cropped, min_share=1e-3).array
     out = np.zeros(lungs.array.shape, np.uint8)
-    out[box] = _fill(labels, cropped.array)
+    out[box] = _fill(labels.astype(np.uint8), cropped.array)
     return lungs.with_array(out)
 
 

@@ -10,6 +10,10 @@ ZONES = {1: "upper", 2: "middle", 3: "lower"}
 SHELLS = {1: "core", 2: "rim"}
 # the order of lungs.lobe_labels in the config, and the labels that lungtypes writes
 LOBES = {1: "right_upper", 2: "right_middle", 3: "right_lower", 4: "left_upper", 5: "left_lower"}
+# each lung's zones apart: the regions of a template
+REGIONS = {
+    3 * i + zone: f"{side}_{name}_zone" for i, side in enumerate(("right", "left")) for zone, name in ZONES.items()
+}
 DEPTH_GRID_MM = 2.0  # depth below the surface is measured on every voxel about this far apart
 
 
@@ -36,6 +40,11 @@ def lung_zones(lungs: NDArray[np.uint8]) -> NDArray[np.uint8]:
         zone = np.minimum(zone, 3).astype(np.uint8)[::-1]
         zones = np.where(inside, zone[:, None, None], zones).astype(np.uint8)
     return zones
+
+
+def lung_regions(lungs: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The zones of each lung apart: 0 outside, else the labels of REGIONS. Arrays as for :func:`lung_zones`."""
+    return np.where(lungs > 0, lung_zones(lungs) + 3 * (np.maximum(lungs, 1) - 1), 0).astype(np.uint8)
 
 
 def lung_shells(lungs: NDArray[np.uint8], spacing_mm: tuple[float, float, float]) -> NDArray[np.uint8]:

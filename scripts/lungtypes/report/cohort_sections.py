@@ -39,6 +39,15 @@ STAGE_NAMES = {
 }
 PAPER_ITERATIONS = 9  # of the template in Ryan et al. 2022
 WORST = 6
+REGISTRATION_FIGURES = (
+    "dice_right",
+    "dice_left",
+    "hd95_right_mm",
+    "hd95_left_mm",
+    "folded_percent",
+    "inverse_mm",
+    "hu_correlation",
+)
 PICTURES = 4
 
 
@@ -116,7 +125,7 @@ def quality_section(results: Results, config: Mapping[str, object]) -> Section:
     blocks: list[Block] = []
     blocks += _picture_blocks(results)
     if len(table):
-        blocks += _registration_blocks(table, config.get("register", {}))
+        blocks += _registration_blocks(table, config.get("register", {}).get("checks", {}))
     for method in results.methods():
         blocks += _density_blocks(results, method)
     return Section("quality", "Quality of the scans", "Quality", tuple(blocks) or (Paragraph("Nothing to show."),))
@@ -153,23 +162,31 @@ def _picture_blocks(results: Results) -> list[Block]:
     return blocks
 
 
-def _registration_blocks(table: pd.DataFrame, limits: Mapping[str, float]) -> list[Block]:
-    table = table[["subject", "dice_right", "dice_left", "folded_fraction", "hu_correlation"]].astype({"subject": str})
+def _registration_blocks(table: pd.DataFrame, checks: Mapping[str, Mapping[str, object]]) -> list[Block]:
+    table = table.reindex(columns=["subject", *REGISTRATION_FIGURES, "attempt"]).astype({"subject": str})
+    table[list(REGISTRATION_FIGURES)] = table[list(REGISTRATION_FIGURES)].astype(float)
     panels = (
-        ("lung overlap (Dice, 0-1)", {"right": "dice_right", "left": "dice_left"}, limits.get("min_dice")),
-        ("folded voxels (fraction)", {"whole image": "folded_fraction"}, limits.get("max_folded_fraction")),
-        ("correlation of HU with template", {"lungs": "hu_correlation"}, None),
+        ("lung overlap (Dice, 0-1)", {"right": "dice_right", "left": "dice_left"}, "dice", 0),
+        ("surface distance (HD95, mm)", {"right": "hd95_right_mm", "left": "hd95_left_mm"}, "hd95_mm", 1),
+        ("folded voxels (%)", {"lungs": "folded_percent"}, "folded_percent", 1),
+        ("there and back (mm)", {"lungs": "inverse_mm"}, "inverse_mm", 1),
+        ("HU correlation", {"lungs": "hu_correlation"}, "hu_correlation", 0),
     )
 
     def draw(figure: Figure) -> None:
-        axes = figure.subplots(1, 3, width_ratios=(2, 1.3, 1.3))
-        for ax, (label, columns, limit) in zip(axes, panels, strict=True):
-            plot_strip(ax, {k: table[c].to_numpy(float) for k, c in columns.items()}, ylabel=label, limit=limit)
+        axes = figure.subplots(1, len(panels), width_ratios=(2, 2, 1, 1, 1))
+        for ax, (label, columns, check, end) in zip(axes, panels, strict=True):
+            fail = checks.get(check, {}).get("fail")
+            values = {k: table[c].to_numpy(float) for k, c in columns.items()}
+            plot_strip(ax, values, ylabel=label, limit=fail[end] if fail else None)
         figure.suptitle(f"Registration to the template (n = {len(table)})", fontsize=10)
 
     worst_dice = table[["dice_right", "dice_left"]].min(axis=1)
-    ranks = worst_dice.rank() + table["hu_correlation"].rank() + (-table["folded_fraction"]).rank()
+    far = table[["hd95_right_mm", "hd95_left_mm"]].max(axis=1)
+    ranks = worst_dice.rank() + table["hu_correlation"].rank() + (-far).rank() + (-table["folded_percent"]).rank()
     worst = table.loc[ranks.sort_values(kind="stable").index[:WORST]]
+    again = table.loc[~table["attempt"].isin(["configured", "given"]), "subject"].dropna().tolist()
+    tried = f" {len(again)} needed a further attempt: {', '.join(again)}." if again else ""
     medians = (
         f"median Dice right {number(table['dice_right'].median(), 3)}, left {number(table['dice_left'].median(), 3)}"
     )
@@ -178,18 +195,18 @@ def _registration_blocks(table: pd.DataFrame, limits: Mapping[str, float]) -> li
         Picture(
             "registration_quality",
             draw_png(draw, height=3.0),
-            f"Strip plots of {len(table)} scans: {medians}, median HU correlation "
-            f"{number(table['hu_correlation'].median())}, largest folded fraction "
-            f"{number(table['folded_fraction'].max(), 4)}.",
-            "One dot is one scan, the bar is the median; dashed: worse than this excludes the scan.",
+            f"Strip plots of {len(table)} scans: {medians}, largest HD95 {number(far.max(), 1)} mm, largest share of "
+            f"folded voxels {number(table['folded_percent'].max(), 4)} %, median HU correlation "
+            f"{number(table['hu_correlation'].median())}.{tried}",
+            f"One dot is one scan, the bar is the median; dashed: worse than this excludes the scan.{tried}",
             table,
         ),
         Table(
-            f"The {len(worst)} worst registrations, by the sum of the ranks of lower Dice, folding and HU correlation",
-            ("Subject", "Dice right", "Dice left", "Folded fraction", "HU correlation"),
+            f"The {len(worst)} worst registrations, by the sum of the ranks of Dice, HD95, folding and HU correlation",
+            ("Subject", "Dice right", "Dice left", "HD95 (mm)", "Folded (%)", "HU correlation", "Settings"),
             tuple(
-                (r.subject, number(r.dice_right, 3), number(r.dice_left, 3), number(r.folded_fraction, 5),
-                 number(r.hu_correlation, 2))
+                (r.subject, number(r.dice_right, 3), number(r.dice_left, 3), number(far[r.Index], 1),
+                 number(r.folded_percent, 3), number(r.hu_correlation, 2), str(r.attempt))
                 for r in worst.itertuples()
             ),
         ),

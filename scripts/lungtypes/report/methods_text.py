@@ -60,10 +60,13 @@ def methods_section(config: Mapping[str, object], methods: tuple[str, ...], *, h
         ),
         Paragraph(
             f"Template and registration. {_template_sentence(config)} Every scan was registered to it with symmetric "
-            f"normalisation [2] on {s('register.representation')} (iterations {s('register.iterations')}). Scans with "
-            f"a lung overlap (Dice) below {s('register.min_dice')} or more than {s('register.max_folded_fraction')} "
-            f"folded voxels were excluded. Lung density in HU was kept and brought to {s('volumes.size')} voxels of "
-            f"{s('volumes.spacing_mm')} mm along each axis."
+            f"normalisation [2] on {s('register.representation')} (iterations {s('register.iterations')} from coarse "
+            "to fine; HU by local correlation up to half the resolution, the lungs' shape by a signed distance of at "
+            f"most {s('register.distance_mm')} mm). Scans outside the limits were excluded (lung overlap, Dice: "
+            f"{s('register.checks.dice.fail')}; HD95: {s('register.checks.hd95_mm.fail')} mm; folded voxels: "
+            f"{s('register.checks.folded_percent.fail')} %; inverse consistency: "
+            f"{s('register.checks.inverse_mm.fail')} mm). Lung density in HU was kept and brought to "
+            f"{s('volumes.size')} voxels of {s('volumes.spacing_mm')} mm along each axis."
         ),
     ]
     if "clam" in methods:

@@ -1,10 +1,13 @@
 """What a study brings along: lobe masks, a template, registered volumes."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import yaml
 
 from lungtypes.errors import GeometryError, InputError, ScanFault
 from lungtypes.imaging.densitometry import measure_density
@@ -12,10 +15,14 @@ from lungtypes.imaging.geometry import Volume, from_sitk, to_sitk, write_volume
 from lungtypes.imaging.given import check_given_registration, read_given_template
 from lungtypes.imaging.lobes import check_given_lobes, find_lungs
 from lungtypes.imaging.lung_checks import CHECKS
+from lungtypes.imaging.registration_files import adopt_registered
 from lungtypes.imaging.resample import resample_scan
 
 OWN = [1, 2, 3, 4, 5]
 LUNGMASK = [3, 4, 5, 1, 2]  # LTRCLobes of lungmask: left upper and lower first
+FILES_OF_GIVEN = {"registered": "scan", "lungs": "small", "template": "scan", "mask": "mask"}
+CONFIG = yaml.safe_load((Path(__file__).resolve().parents[3] / "config/config.yaml").read_text())
+REGISTER_CHECKS = CONFIG["register"]["checks"]
 NO_LIMITS = {name: {"warn": None, "fail": None} for name in CHECKS}
 SETTINGS = {"engine": "classical", "lungmask_weights": "", "air_threshold_hu": -400.0, "closing_mm": 8.0}
 SETTINGS["checks"] = NO_LIMITS
@@ -129,11 +136,11 @@ def test_template_that_cannot_serve_is_refused_in_words(tmp_path):
 def test_registered_volume_takes_the_templates_lungs_unless_it_has_its_own():
     scan, lobes = scan_with_lobes()
     mask = scan.with_array(sides(lobes.array))
-    result = check_given_registration(scan, None, template=scan, mask=mask, min_dice=0.9)
-    assert result.figures["dice_left"] == 1.0 and result.figures["folded_fraction"] is None
+    result = check_given_registration(scan, None, template=scan, mask=mask)
+    assert result.figures["dice_left"] == 1.0 and result.figures["folded_percent"] is None
     own = mask.array.copy()
     own[:5] = 0
-    figures = check_given_registration(scan, scan.with_array(own), template=scan, mask=mask, min_dice=0.5).figures
+    figures = check_given_registration(scan, scan.with_array(own), template=scan, mask=mask).figures
     assert figures["dice_right"] == pytest.approx(2 * 17 / (17 + 20))
 
 
@@ -149,12 +156,19 @@ def test_registered_volume_that_cannot_be_used_is_a_fault(code, change):
     scan, lobes = scan_with_lobes()
     mask = scan.with_array(sides(lobes.array))
     with pytest.raises(ScanFault, match=code):
-        check_given_registration(change(scan), None, template=scan, mask=mask, min_dice=0.9)
+        check_given_registration(change(scan), None, template=scan, mask=mask)
 
 
-def test_registered_volume_with_lungs_elsewhere_fails_the_gate():
+def test_registered_volume_with_lungs_elsewhere_fails_the_gate(tmp_path):
     scan, lobes = scan_with_lobes()
     mask = scan.with_array(sides(lobes.array))
-    small = np.where(np.arange(24)[:, None, None] < 8, mask.array, 0).astype(np.uint8)
+    small = scan.with_array(np.where(np.arange(24)[:, None, None] < 8, mask.array, 0).astype(np.uint8))
+    for name, image in (("scan", scan), ("small", small), ("mask", mask)):
+        write_volume(image, tmp_path / f"{name}.nii.gz")
+    files = {name: str(tmp_path / f"{file}.nii.gz") for name, file in FILES_OF_GIVEN.items()}
+    (tmp_path / "out").mkdir()
     with pytest.raises(ScanFault, match="REG-DICE"):
-        check_given_registration(scan, scan.with_array(small), template=scan, mask=mask, min_dice=0.9)
+        adopt_registered(tmp_path / "out", **files, checks=REGISTER_CHECKS)
+    assert list((tmp_path / "out").iterdir()) == []
+    adopt_registered(tmp_path / "out", **{**files, "lungs": files["mask"]}, checks=REGISTER_CHECKS)
+    assert json.loads((tmp_path / "out/registration.json").read_text())["attempt"] == "given"

@@ -1,21 +1,36 @@
 """Resampling, registration and template on small synthetic lungs with known answers."""
 
 import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import SimpleITK as sitk
+import yaml
 from scipy import ndimage
 
 from lungtypes.cohort.sampling import draw_sample, nearest_to_medians, sample_size
 from lungtypes.errors import InputError, ScanFault
 from lungtypes.imaging.geometry import Volume, read_volume, to_sitk, write_volume
-from lungtypes.imaging.registration import dice, jacobian_determinant, register_to_template
-from lungtypes.imaging.registration_files import check_registration, write_registration
+from lungtypes.imaging.registration import (
+    dice,
+    hausdorff95_mm,
+    jacobian_determinant,
+    register_to_template,
+)
+from lungtypes.imaging.registration_checks import judge_registration
+from lungtypes.imaging.registration_engine import ENGINES, RegistrationSettings
+from lungtypes.imaging.registration_files import register_scan, write_registration
 from lungtypes.imaging.resample import resample_scan
-from lungtypes.imaging.template import WarpedSubject, composite_displacement, start_template, update_template
-from lungtypes.imaging.template_files import update_iteration
+from lungtypes.imaging.template import WarpedSubject, start_template, update_template
+from lungtypes.imaging.template_files import read_iteration, start_iteration, update_iteration, write_regions
 from lungtypes.imaging.template_lobes import adopt_template_lobes, warp_lobes
+from lungtypes.imaging.transforms import TransformFiles, displacement_field, point_map
 from lungtypes.imaging.volumes import OUTSIDE, grid_around, lung_hu_on_grid, share_inside
 
 
@@ -31,11 +46,14 @@ def lungs(scale=1.0, shift=(0, 0, 0), spacing=5.0, shape=(44, 36, 48)):
     return Volume(hu, **geometry), Volume(labels, **geometry)
 
 
-def register(moving, fixed, folder):
+ROOT = Path(__file__).resolve().parents[3]
+LIMITS = yaml.safe_load((ROOT / "config/config.yaml").read_text())["register"]["checks"]
+SETTINGS = RegistrationSettings("ants", "mask+hu", (30, 20, 20, 8), hu_weight=1.0, distance_mm=20.0)
+
+
+def register(moving, fixed, folder, settings=SETTINGS):
     folder.mkdir(exist_ok=True)
-    return register_to_template(
-        *moving, *fixed, representation="mask+hu", iterations=(30, 20, 10, 0), mask_sigma_mm=5.0, work_dir=folder
-    )
+    return register_to_template(*moving, *fixed, settings=settings, folder=folder)
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +62,12 @@ def larger(tmp_path_factory):
 
 
 def test_lungs_of_another_size_and_place_are_brought_over(larger):
-    assert min(larger.dice_right, larger.dice_left) >= 0.95
-    assert larger.folded_fraction == 0
+    figures = larger.figures
+    assert min(figures["dice_right"], figures["dice_left"]) >= 0.97
+    assert figures["folded_percent"] == 0 and figures["inverse_mm"] < 1.0
+    assert max(figures["hd95_right_mm"], figures["hd95_left_mm"]) <= 5.0  # one voxel
+    assert figures["volume_ratio"] == pytest.approx(1.15**3, rel=0.05)
+    assert figures["jacobian_p01"] < 1 < figures["jacobian_p99"]
     inside = ndimage.binary_erosion(lungs()[1].array > 0, iterations=3)
     assert np.corrcoef(larger.ct.array[inside], lungs()[0].array[inside])[0, 1] > 0.9
     assert abs(int(np.median(larger.ct.array[larger.lungs.array > 0])) + 850) < 25  # HU stay HU
@@ -56,27 +78,155 @@ def test_jacobian_is_the_volume_ratio(larger):
     assert np.median(np.exp(larger.log_jacobian.array[inside])) == pytest.approx(1.15**3, rel=0.15)
 
 
+def files_of(folder, *, matrix=(1, 0, 0, 0, 1, 0, 0, 0, 1), shift=(0, 0, 0)):
+    """Transforms on disk: an affine about the world's origin and a warp of nothing on 8 x 8 x 8 voxels."""
+    files = TransformFiles.of(folder)
+    for path in (files.warp, files.inverse_warp):
+        sitk.WriteImage(sitk.Image([8, 8, 8], sitk.sitkVectorFloat64), str(path))
+    sitk.WriteTransform(sitk.AffineTransform([float(v) for v in matrix], [float(v) for v in shift]), str(files.affine))
+    return files
+
+
 def test_jacobian_of_a_known_affine(tmp_path):
-    field = sitk.Image([8, 8, 8], sitk.sitkVectorFloat64)
-    sitk.WriteImage(field, str(tmp_path / "warp.nii.gz"))
-    sitk.WriteTransform(sitk.AffineTransform([2, 0, 0, 0, 1, 0, 0, 0, 1.5], [0, 0, 0]), str(tmp_path / "a.mat"))
-    assert jacobian_determinant(tmp_path / "warp.nii.gz", tmp_path / "a.mat").array == pytest.approx(3.0)
+    files = files_of(tmp_path, matrix=(2, 0, 0, 0, 1, 0, 0, 0, 1.5))
+    assert jacobian_determinant(files, lungs()[1]).array == pytest.approx(3.0)
 
 
-def test_same_seed_and_threads_give_the_same_bytes(larger, tmp_path):
+def test_folding_is_seen(tmp_path):
+    files = files_of(tmp_path)
+    field = np.zeros((8, 8, 8, 3))
+    field[..., 4:, 0] = -3.0  # x runs back by two voxels between index 3 and 4
+    sitk.WriteImage(sitk.GetImageFromArray(field, isVector=True), str(files.warp))
+    grid = Volume(np.zeros((8, 8, 8), np.uint8), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3))
+    assert jacobian_determinant(files, grid).array.min() < 0
+
+
+@pytest.mark.parametrize("name", ["ct", "log_jacobian"])
+def test_same_seed_and_threads_give_the_same_bytes(larger, tmp_path, name):
     again = register(lungs(1.15, (2, -1, 1)), lungs(), tmp_path / "again")
-    assert (again.ct.array == larger.ct.array).all()
+    assert (getattr(again, name).array == getattr(larger, name).array).all()
+    for file in ("affine", "warp", "inverse_warp"):
+        first, second = (getattr(result.transforms, file).read_bytes() for result in (larger, again))
+        assert first == second, file
 
 
-def test_bad_registrations_do_not_pass(larger):
-    check_registration(larger, min_dice=0.9, max_folded_fraction=0.001)
-    with pytest.raises(ScanFault, match="REG-DICE"):
-        check_registration(larger, min_dice=0.9999, max_folded_fraction=0.001)
+@pytest.mark.parametrize("representation", ["mask", "hu"])
+def test_every_representation_registers(tmp_path, representation):
+    settings = replace(SETTINGS, representation=representation)
+    figures = register(lungs(1.15, (2, -1, 1)), lungs(), tmp_path / "a", settings).figures
+    assert min(figures["dice_right"], figures["dice_left"]) >= 0.95
 
 
-def test_composite_displacement_points_to_the_subject(larger):
+def test_lungs_turned_and_far_away_are_found(tmp_path):
+    ct, labels = lungs()
+    turned = ndimage.rotate(labels.array, 20, axes=(1, 2), reshape=False, order=0)
+    moving = [
+        replace(volume, array=array, origin_mm=(900.0, -400.0, 300.0))
+        for volume, array in ((ct, np.where(turned > 0, -850, 40).astype(np.int16)), (labels, turned))
+    ]
+    figures = register(moving, (ct, labels), tmp_path / "a").figures
+    assert min(figures["dice_right"], figures["dice_left"]) >= 0.97
+
+
+def test_hd95_by_hand():
+    first, second = np.zeros((3, 20, 20), bool), np.zeros((3, 20, 20), bool)
+    first[1, 5:15, 5:15] = True
+    second[1, 5:15, 5:18] = True  # 3 columns of 2 mm further on one side
+    assert hausdorff95_mm(first, second, spacing_mm=(5.0, 1.0, 2.0)) == pytest.approx(6.0)
+    assert hausdorff95_mm(first, first, spacing_mm=(5.0, 1.0, 2.0)) == 0.0
+    assert np.isnan(hausdorff95_mm(first, np.zeros_like(first), spacing_mm=(1.0, 1.0, 1.0)))
+
+
+@pytest.fixture
+def on_disk(tmp_path):
+    """A scan and a template as stages leave them: folder of the scan, options of register_scan."""
+    ct, labels = lungs(1.15, (2, -1, 1))
+    write_volume(ct, tmp_path / "scan/ct.nii.gz")
+    write_volume(labels, tmp_path / "scan/lungs.nii.gz")
+    fixed, mask = lungs()
+    write_volume(fixed, tmp_path / "template.nii.gz")
+    write_volume(mask, tmp_path / "mask.nii.gz")
+    (tmp_path / "out").mkdir()
+    places = {"template": tmp_path / "template.nii.gz", "mask": tmp_path / "mask.nii.gz"}
+    return tmp_path / "scan", {**places, "settings": SETTINGS, "checks": LIMITS}
+
+
+def test_a_failed_attempt_is_followed_by_others(on_disk, tmp_path, monkeypatch):
+    scan, options = on_disk
+    tried = []
+
+    def engine(fixed, moving, settings, folder):
+        tried.append(settings)
+        if len(tried) == 1:
+            raise RuntimeError("no luck")
+        if len(tried) == 2:  # nothing is moved: the lungs do not overlap well enough
+            return files_of(folder, shift=(40, 0, 0))
+        return ENGINES["ants"](fixed, moving, settings, folder)
+
+    monkeypatch.setitem(ENGINES, "lucky", engine)
+    register_scan(tmp_path / "out", scan, **{**options, "settings": replace(SETTINGS, engine="lucky")})
+    record = json.loads((tmp_path / "out/registration.json").read_text())
+    assert record["attempt"] == "stiff" and record["failed_attempts"] == ["configured", "shape"]
+    assert [s.representation for s in tried] == ["mask+hu", "mask", "mask"]
+    assert tried[2].stiffness > tried[1].stiffness == 1.0
+    assert record["dice_right"] > 0.95 and record["checks"]["dice"]["verdict"] in ("pass", "warn")
+
+
+def test_when_all_attempts_fail_the_first_fault_is_told_and_nothing_is_left(on_disk, tmp_path, monkeypatch):
+    scan, options = on_disk
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    strict = {**LIMITS, "dice": {"warn": None, "fail": [0.9999, 1]}}
+    with pytest.raises(ScanFault, match="REG-DICE: lung overlap .* Neither did shape or stiff settings help"):
+        register_scan(tmp_path / "out", scan, **{**options, "checks": strict})
+    assert list((tmp_path / "out").iterdir()) == [] and list(scratch.iterdir()) == []
+
+
+def test_nothing_is_left_in_the_temporary_folder(on_disk, tmp_path):
+    """ANTs leaves files behind unless it is told where to write; a process of its own sees all of them."""
+    scan, options = on_disk
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    code = f"""
+from pathlib import Path
+from lungtypes.device import set_itk
+set_itk(threads=1, seed=1)
+from lungtypes.imaging.registration_engine import RegistrationSettings
+from lungtypes.imaging.registration_files import register_scan
+register_scan(
+    Path({str(tmp_path / "out")!r}),
+    {str(scan)!r},
+    template={str(options["template"])!r},
+    mask={str(options["mask"])!r},
+    settings={SETTINGS!r},
+    checks={LIMITS!r},
+)
+"""
+    environment = {**os.environ, "TMPDIR": str(scratch), "PYTHONPATH": str(ROOT / "scripts")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    assert list(scratch.iterdir()) == []
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "ct.nii.gz",
+        "lungs.nii.gz",
+        "log_jacobian.nii.gz",
+        "affine.mat",
+        "warp.nii.gz",
+        "inverse_warp.nii.gz",
+        "registration.json",
+    }
+
+
+def test_limits_judge_the_worse_lung_and_pass_over_what_was_not_measured():
+    figures = {"dice_right": 0.99, "dice_left": 0.93, "hd95_right_mm": 20.0, "hd95_left_mm": 1.0}
+    verdicts = {check.name: check.verdict for check in judge_registration({**figures, "inverse_mm": None}, LIMITS)}
+    assert verdicts["dice"] == "warn" and verdicts["hd95_mm"] == "fail"
+    assert verdicts["inverse_mm"] == verdicts["folded_percent"] == "not measured"
+
+
+def test_displacement_points_to_the_subject(larger):
     fixed = lungs()[1]
-    field = sitk.GetArrayFromImage(composite_displacement(larger.affine_file, larger.warp_file, fixed))
+    field = sitk.GetArrayFromImage(displacement_field(point_map(larger.transforms, to="scan"), fixed))
     mean = field[fixed.array > 0].mean(axis=0)  # world x, y, z; the subject lies at (+1, -1, +2) voxels of 5 mm
     assert mean == pytest.approx([5, -5, 10], abs=2.0)
 
@@ -87,15 +237,7 @@ def displacement_of(scale, shift_mm, grid):
     transform.SetCenter(centre)
     transform.Scale([scale] * 3)
     transform.Translate(shift_mm)
-    reference = to_sitk(grid)
-    return sitk.TransformToDisplacementField(
-        transform,
-        sitk.sitkVectorFloat32,
-        reference.GetSize(),
-        reference.GetOrigin(),
-        reference.GetSpacing(),
-        reference.GetDirection(),
-    )
+    return displacement_field(transform, grid)
 
 
 def test_template_grows_to_the_mean_size_and_ignores_where_subjects_lay():
@@ -120,6 +262,81 @@ def test_template_of_identical_subjects_does_not_move():
     updated, convergence = update_template(template, [still] * 3, step=0.25, applications=4)
     assert convergence.dice == 1.0 and convergence.mean_update_mm < 1e-3
     assert (updated.lungs.array == template.lungs.array).all()
+
+
+@pytest.mark.parametrize("direction", [np.diag([-1.0, -1.0, 1.0]), "turned"])
+def test_template_is_the_same_whatever_the_directions_of_the_axes(direction):
+    """The shape update moves points of the world: a grid with other axes must not turn or mirror its vectors."""
+    if isinstance(direction, str):
+        angle = np.deg2rad(20)
+        direction = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    ct, labels = lungs()
+    template = start_template(ct, labels, padding_mm=10.0)
+    turned = start_template(*(replace(v, direction=direction) for v in (ct, labels)), padding_mm=10.0)
+    volumes = []
+    for start, axes in ((template, np.eye(3)), (turned, direction)):
+        rng, subjects = np.random.default_rng(0), []
+        for _ in range(2):  # the same smooth field in terms of the body, its vectors turned along with the axes
+            noise = rng.standard_normal((*start.lungs.array.shape, 3))
+            field = np.stack([ndimage.gaussian_filter(noise[..., i], 6) for i in range(3)], axis=-1)
+            field *= 8.0 / field.std()
+            image = sitk.GetImageFromArray(field @ axes.T, isVector=True)
+            image.CopyInformation(to_sitk(start.lungs))
+            subjects.append(WarpedSubject(start.hu, start.lungs, image))
+        volumes.append(update_template(start, subjects, step=0.25, applications=4)[0].probability.array)
+    assert np.abs(volumes[0] - template.probability.array).max() > 0.5  # it did move
+    assert volumes[1] == pytest.approx(volumes[0], abs=1e-3)
+
+
+def test_template_has_mean_and_sd_of_hu_and_its_share_of_lungs():
+    ct, labels = lungs()
+    template = start_template(ct, labels, padding_mm=10.0)
+    still = displacement_of(1.0, (0, 0, 0), template.lungs)
+    none = template.lungs.with_array(np.zeros_like(template.lungs.array))
+    hu = [template.hu.with_array(np.full_like(template.hu.array, value)) for value in (-900, -800, -600)]
+    covers = (template.lungs, template.lungs, none)
+    subjects = [WarpedSubject(h, cover, still) for h, cover in zip(hu, covers, strict=True)]
+    updated, _ = update_template(template, subjects, step=0.25, applications=4)
+    inside = template.lungs.array > 0
+    assert updated.hu.array[inside] == pytest.approx(np.mean([-900, -800, -600]), abs=1)
+    assert updated.sd.array[inside] == pytest.approx(np.std([-900, -800, -600], ddof=1), rel=1e-3)
+    assert updated.probability.array[inside] == pytest.approx(2 / 3, abs=1e-3)
+
+
+def test_template_does_not_depend_on_the_order_of_subjects():
+    ct, labels = lungs()
+    template = start_template(ct, labels, padding_mm=10.0)
+    fields = [displacement_of(scale, (0, 0, 0), template.lungs) for scale in (1.1, 0.95, 1.0)]
+    subjects = [WarpedSubject(template.hu, template.lungs, field) for field in fields]
+    options = {"step": 0.25, "applications": 4}
+    first, second = (update_template(template, order, **options)[0] for order in (subjects, subjects[::-1]))
+    assert (first.lungs.array == second.lungs.array).all()
+    assert np.abs(first.hu.array - second.hu.array).max() <= 1
+
+
+def test_regions_of_a_template_are_named(tmp_path):
+    _, mask = lungs()
+    write_volume(mask, tmp_path / "mask.nii.gz")
+    write_regions(tmp_path / "mask.nii.gz", labels=tmp_path / "regions.nii.gz", names=tmp_path / "regions.tsv")
+    regions = read_volume(tmp_path / "regions.nii.gz").array
+    assert ((regions > 3) == (mask.array == 2)).all() and ((regions > 0) == (mask.array > 0)).all()
+    table = pd.read_csv(tmp_path / "regions.tsv", sep="\t").set_index("region")
+    assert table.label["right_upper_zone"] == 1 and table.label["left_lower_zone"] == 6
+    assert ndimage.center_of_mass(regions == 1)[0] > ndimage.center_of_mass(regions == 3)[0]  # z runs to the head
+    assert table.volume_ml.sum() == pytest.approx((mask.array > 0).sum() * mask.voxel_ml)
+
+
+def test_an_image_that_the_user_brought_starts_the_template(tmp_path):
+    ct, labels = lungs(spacing=4.0)
+    write_volume(ct, tmp_path / "ct.nii.gz")
+    write_volume(labels, tmp_path / "lungs.nii.gz")
+    files = {"ct": tmp_path / "ct.nii.gz", "lungs": tmp_path / "lungs.nii.gz"}
+    start_iteration(tmp_path / "mean", **files, brought=True, spacing_mm=6.0, padding_mm=12.0)
+    started = read_iteration(tmp_path / "mean")
+    assert set(started.hu.spacing_mm) == {6.0} and set(np.unique(started.lungs.array)) == {0, 1, 2}
+    write_volume(ct.with_array(ct.array + 2000), tmp_path / "ct.nii.gz")
+    with pytest.raises(InputError, match="template.start_image: median of the lungs"):
+        start_iteration(tmp_path / "mean", **files, brought=True, spacing_mm=6.0, padding_mm=12.0)
 
 
 def test_resampling_keeps_volume_place_and_hu():
@@ -165,8 +382,6 @@ def test_sample_size_stays_within_limits():
 
 
 def test_start_is_nearest_to_the_medians():
-    import pandas as pd
-
     table = pd.DataFrame({"subject": ["a", "b", "c"], "right_ml": [2000, 2600, 4000], "left_ml": [1800, 2500, 3900]})
     assert nearest_to_medians(table) == "b"
 
@@ -198,7 +413,7 @@ def in_thirds(labels):
 
 
 def test_lobes_of_the_template_are_warped_back_and_fill_the_lungs(larger, tmp_path):
-    write_registration(tmp_path, larger)
+    write_registration(tmp_path, larger, judge_registration(larger.figures, LIMITS), attempt="configured", failed=[])
     _, own = lungs(1.15, (2, -1, 1))
     lobes = warp_lobes(own, in_thirds(lungs()[1]), tmp_path).array
     assert ((lobes > 0) == (own.array > 0)).all() and ((lobes > 3) == (own.array == 2)).all()

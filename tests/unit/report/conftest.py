@@ -19,7 +19,15 @@ CONFIG = {
     "seed": 1,
     "subjects": "/home/someone/patients/subjects.tsv",
     "template": {"max_iterations": 4, "min_dice": 0.98, "max_update_mm": 1.0, "max_volume_percent": 1.0},
-    "register": {"min_dice": 0.9, "max_folded_fraction": 0.001},
+    "register": {
+        "checks": {
+            "dice": {"warn": [0.96, 1], "fail": [0.9, 1]},
+            "hd95_mm": {"warn": [0, 6], "fail": [0, 15]},
+            "folded_percent": {"warn": [0, 0.01], "fail": [0, 0.1]},
+            "inverse_mm": {"warn": [0, 1], "fail": [0, 3]},
+            "hu_correlation": {"warn": [0.1, 1], "fail": None},
+        }
+    },
     "volumes": {"size": 44, "spacing_mm": 6.0},
     "clam": {"strides": [2, 2, 1], "k": {"n_clusters": "auto"}},
 }
@@ -129,7 +137,9 @@ def _cohort(results: Path, subjects: list[str], rng) -> None:
     for subject in subjects:
         folder = results / "registered" / subject
         write_volume(volume(rng.normal(-800, 100, lungs.shape).astype(np.int16)), folder / "ct.nii.gz")
-        values = {"dice_right": 0.98, "dice_left": 0.97, "folded_fraction": 0.0, "hu_correlation": float(rng.random())}
+        values = {"dice_right": 0.98, "dice_left": 0.97, "hd95_right_mm": 2.0, "hd95_left_mm": 2.0}
+        values |= {"folded_percent": 0.0, "inverse_mm": 0.2, "hu_correlation": float(rng.random())}
+        values["attempt"] = "configured"
         (folder / "registration.json").write_text(json.dumps(values))
     write_volume(volume(np.where(lungs > 0, -800, 0).astype(np.int16)), results / "template/template.nii.gz")
     write_volume(volume(lungs), results / "template/mask.nii.gz")

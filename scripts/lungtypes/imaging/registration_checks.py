@@ -1,0 +1,33 @@
+"""What a registration is judged by: numbers with limits that warn and limits that exclude the scan.
+
+Limits stand in the config and are our own; benchmarks/registration.py says what good registrations reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lungtypes.imaging.checks import Check, CheckTable, Limits, judge
+
+CHECKS: CheckTable = {
+    "dice": ("REG-DICE", "lung overlap with the template (Dice) of {:.3f}"),
+    "hd95_mm": ("REG-SURFACE", "5 % of a lung's surface lie more than {:.1f} mm from the template's"),
+    "folded_percent": ("REG-FOLDED", "{:.3f} % of the lungs is folded"),
+    "jacobian_p01": ("REG-JACOBIAN", "1 % of the lungs is squeezed to less than {:.3g} of the lungs' own change"),
+    "jacobian_p99": ("REG-JACOBIAN", "1 % of the lungs is stretched to more than {:.3g} of the lungs' own change"),
+    "inverse_mm": ("REG-INVERSE", "the way to the scan and back misses by {:.2f} mm"),
+    "hu_correlation": ("REG-HU", "correlation of lung HU with the template of {:.2f}"),
+}
+REMEDY = "Look at the lung mask; a wrong mask is the usual cause."
+NOT_MEASURED = float("nan")
+
+
+def judge_registration(figures: Mapping[str, float | None], limits: Limits) -> tuple[Check, ...]:
+    """The checks of one registration; overlap and surface are those of the worse lung.
+
+    figures : see :func:`lungtypes.imaging.registration.register_to_template`; what is absent or None was not measured.
+    """
+    values = {name: NOT_MEASURED if figures.get(name) is None else figures[name] for name in CHECKS}
+    values["dice"] = min(figures["dice_right"], figures["dice_left"])
+    values["hd95_mm"] = max(figures["hd95_right_mm"], figures["hd95_left_mm"])
+    return judge(values, limits, CHECKS)
