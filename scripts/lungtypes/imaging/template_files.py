@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import SimpleITK as sitk
 
 from lungtypes.errors import InputError, ScanFault
 from lungtypes.imaging.checks import Limits
-from lungtypes.imaging.geometry import Volume, read_volume, write_volume
+from lungtypes.imaging.geometry import Volume, read_volume, to_sitk, write_sitk, write_volume
 from lungtypes.imaging.given import read_given_template
 from lungtypes.imaging.registration_engine import RegistrationSettings
 from lungtypes.imaging.registration_files import register_scan
@@ -35,6 +36,10 @@ def write_iteration(
     write_volume(template.probability, folder / "probability.nii.gz")
     if template.sd is not None:
         write_volume(template.sd, folder / "sd.nii.gz")
+    if template.update_mm is not None:
+        field = sitk.GetImageFromArray(template.update_mm, isVector=True)
+        field.CopyInformation(to_sitk(template.hu))
+        write_sitk(field, folder / "update.nii.gz")
     figures = asdict(convergence) if convergence else {}
     volume_ml = float((template.lungs.array > 0).sum()) * template.lungs.voxel_ml
     status = {"iteration": iteration, "used": True, "converged": converged, "lungs_ml": volume_ml, **figures}
@@ -60,7 +65,10 @@ def start_iteration(
 
 def read_iteration(folder: Path) -> Template:
     """The template of one mean's folder."""
-    return Template(*(read_volume(folder / f"{name}.nii.gz") for name in ("template", "lungs", "probability")))
+    images = (read_volume(folder / f"{name}.nii.gz") for name in ("template", "lungs", "probability"))
+    field = folder / "update.nii.gz"
+    update_mm = sitk.GetArrayFromImage(sitk.ReadImage(str(field))) if field.exists() else None
+    return Template(*images, update_mm=update_mm)
 
 
 def register_slot(
@@ -164,7 +172,7 @@ def write_regions(mask: str | Path, *, labels: str | Path, names: str | Path) ->
 
 def convergence_table(means: Sequence[Path]) -> pd.DataFrame:
     """convergence.tsv: one row an iteration that was used; no iterations, no rows."""
-    columns = ["iteration", "dice", "mean_update_mm", "volume_change_percent", "lungs_ml", "converged"]
+    columns = ["iteration", "dice", "mean_update_mm", "net_update_mm", "volume_change_percent", "lungs_ml", "converged"]
     rows = [status for status in map(_status, means) if status["used"]]
     return pd.DataFrame([{name: row.get(name, np.nan) for name in columns} for row in rows], columns=columns)
 

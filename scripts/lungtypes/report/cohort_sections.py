@@ -291,7 +291,7 @@ def template_section(results: Results, config: Mapping[str, object]) -> Section:
 def _convergence_blocks(table: pd.DataFrame, limits: Mapping[str, float]) -> list[Block]:
     panels = (
         ("dice", "Dice with previous template", limits.get("min_dice")),
-        ("mean_update_mm", "mean update (mm)", limits.get("max_update_mm")),
+        ("net_update_mm", "net update (mm)", limits.get("max_update_mm")),
         ("volume_change_percent", "change of lung volume (%)", limits.get("max_volume_percent")),
     )
     shown = table[table["dice"].notna()]
@@ -311,8 +311,9 @@ def _convergence_blocks(table: pd.DataFrame, limits: Mapping[str, float]) -> lis
     picture = Picture(
         "template_convergence",
         draw_png(draw, height=2.6),
-        f"Dice, mean update in mm and change of lung volume in percent over {len(shown)} iterations. {text}",
-        "Each iteration against the one before; the template has converged when all three limits (dashed) hold.",
+        f"Dice, net update in mm and change of lung volume in percent over {len(shown)} iterations. {text}",
+        "Each iteration against the one before; the template has converged when all three limits (dashed) hold. Net "
+        "update: the update less the one before, since one that comes again has not moved anything.",
         table,
     )
     return [Paragraph(text), picture] if len(shown) else [Paragraph(text)]

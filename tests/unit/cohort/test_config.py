@@ -111,6 +111,15 @@ def test_numbers_that_are_not_finite_are_refused():
         ({"template__lungs": str(ROOT)}, f"template.lungs: found {str(ROOT)!r} without template.image, expected both"),
         ({"template__image": "no.nii", "template__lungs": str(ROOT)}, "template.image: found 'no.nii', which does not"),
         ({"template__image": str(ROOT), "template__lungs": "no.nii"}, "template.lungs: found 'no.nii', which does not"),
+        ({"template__start_image": str(ROOT)}, f"template.start_image: found {str(ROOT)!r} without template.start_lu"),
+        (
+            {f"template__{name}": str(ROOT) for name in ("image", "lungs", "start_image", "start_lungs")},
+            "template.start_image: found beside template.image, which is not built",
+        ),
+        (
+            {"register__checks__dice__warn": [0.5, 1]},
+            "register.checks.dice.warn: found [0.5, 1], expected limits",
+        ),
         (
             {"template__image": str(ROOT), "template__lungs": str(ROOT), "template__frozen": True},
             "template.frozen: found true beside template.image, expected one of them",
@@ -126,6 +135,13 @@ def test_limits_of_the_lungs_have_new_names_and_hold_numbers():
     renamed, kind = config_faults(changed(lungs__min_total_ml=1000.0, lungs__checks__pieces__warn="many"), SCHEMA)
     assert "lungs.checks.pieces.warn: found 'many', expected" in renamed + kind
     assert "config, lungs.min_total_ml: this key is now called lungs.checks.total_ml. Rename it." in (renamed, kind)
+
+
+def test_keys_of_registration_have_new_names():
+    old = {"register__min_dice": 0.9, "register__mask_sigma_mm": 1.5, "template__mask_sigma_mm": 1.5}
+    faults = "\n".join(config_faults(changed(**old), SCHEMA))
+    for key, new in (("register.min_dice", "register.checks.dice"), ("template.mask_sigma_mm", "register.distance_mm")):
+        assert f"config, {key}: this key is now called {new}. Rename it." in faults
 
 
 def test_an_engine_that_is_not_installed_is_refused_before_any_scan(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 import yaml
 from scipy import ndimage
 
-from lungtypes.cohort.sampling import draw_sample, nearest_to_medians, sample_size
+from lungtypes.cohort.sampling import draw_sample, nearest_to_medians, sample_size, sample_table, volume_tertiles
 from lungtypes.errors import InputError, ScanFault
 from lungtypes.imaging.geometry import Volume, read_volume, to_sitk, write_volume
 from lungtypes.imaging.registration import (
@@ -28,7 +28,13 @@ from lungtypes.imaging.registration_engine import ENGINES, RegistrationSettings
 from lungtypes.imaging.registration_files import register_scan, write_registration
 from lungtypes.imaging.resample import resample_scan
 from lungtypes.imaging.template import WarpedSubject, start_template, update_template
-from lungtypes.imaging.template_files import read_iteration, start_iteration, update_iteration, write_regions
+from lungtypes.imaging.template_files import (
+    read_iteration,
+    start_iteration,
+    update_iteration,
+    write_iteration,
+    write_regions,
+)
 from lungtypes.imaging.template_lobes import adopt_template_lobes, warp_lobes
 from lungtypes.imaging.transforms import TransformFiles, displacement_field, point_map
 from lungtypes.imaging.volumes import OUTSIDE, grid_around, lung_hu_on_grid, share_inside
@@ -260,8 +266,19 @@ def test_template_of_identical_subjects_does_not_move():
     template = start_template(ct, labels, padding_mm=10.0)
     still = WarpedSubject(template.hu, template.lungs, displacement_of(1.0, (0, 0, 0), template.lungs))
     updated, convergence = update_template(template, [still] * 3, step=0.25, applications=4)
-    assert convergence.dice == 1.0 and convergence.mean_update_mm < 1e-3
+    assert convergence.dice == 1.0 and convergence.mean_update_mm < 1e-3 and convergence.net_update_mm < 1e-3
     assert (updated.lungs.array == template.lungs.array).all()
+
+
+def test_an_update_that_comes_again_is_no_net_update(tmp_path):
+    ct, labels = lungs()
+    template = start_template(ct, labels, padding_mm=10.0)
+    subject = WarpedSubject(template.hu, template.lungs, displacement_of(1.1, (0, 0, 0), template.lungs))
+    first, moved = update_template(template, [subject] * 2, step=0.25, applications=4)
+    assert moved.net_update_mm == moved.mean_update_mm > 3
+    write_iteration(tmp_path, first, iteration=1, convergence=moved, converged=False)
+    _, again = update_template(read_iteration(tmp_path), [subject] * 2, step=0.25, applications=4)
+    assert again.mean_update_mm > 3 and again.net_update_mm < 0.3  # the same field on a larger lung
 
 
 @pytest.mark.parametrize("direction", [np.diag([-1.0, -1.0, 1.0]), "turned"])
@@ -375,6 +392,32 @@ def test_sample_is_seeded_stratified_and_order_free():
     assert sum(int(s[1:]) < 20 for s in drawn) == 5
     with pytest.raises(InputError):
         draw_sample(["S1", "S2"], ["F", "M"], size=2, seed=1)
+
+
+def volumes_of(n):
+    return pd.DataFrame(
+        {"subject": [f"S{i:02}" for i in range(n)], "right_ml": 2000.0 + 50 * np.arange(n), "left_ml": 1800.0}
+    )
+
+
+def test_stratified_sample_spreads_over_lung_volume_and_a_simple_one_need_not():
+    volumes = volumes_of(30)
+    thirds = dict(zip(volumes.subject, volume_tertiles(volumes), strict=True))
+    assert pd.Series(thirds).value_counts().to_dict() == {"small": 10, "middle": 10, "large": 10}
+    options = {"strata": dict.fromkeys(thirds, "F/A"), "checksums": dict.fromkeys(thirds, "x"), "size": 6}
+
+    def counts(sampling, seed):
+        table = sample_table(volumes, **options, sampling=sampling, seed=seed)
+        return sorted(
+            table.subject[table.drawn == 1].map(thirds).value_counts().reindex(set(thirds.values()), fill_value=0)
+        )
+
+    assert all(counts("stratified", seed) == [2, 2, 2] for seed in range(10))
+    assert any(counts("simple", seed) != [2, 2, 2] for seed in range(10))
+
+
+def test_sample_of_few_subjects_is_not_cut_by_volume():
+    assert volume_tertiles(volumes_of(8)) == ["any"] * 8
 
 
 def test_sample_size_stays_within_limits():

@@ -143,7 +143,12 @@ def _cohort(results: Path, subjects: list[str], rng) -> None:
         (folder / "registration.json").write_text(json.dumps(values))
     write_volume(volume(np.where(lungs > 0, -800, 0).astype(np.int16)), results / "template/template.nii.gz")
     write_volume(volume(lungs), results / "template/mask.nii.gz")
-    convergence = {"iteration": [0, 1], "dice": [np.nan, 0.99], "mean_update_mm": [np.nan, 0.5]}
+    convergence = {
+        "iteration": [0, 1],
+        "dice": [np.nan, 0.99],
+        "mean_update_mm": [np.nan, 0.9],
+        "net_update_mm": [np.nan, 0.5],
+    }
     convergence |= {"volume_change_percent": [np.nan, -0.2], "lungs_ml": 5000.0, "converged": [False, True]}
     save(results / "template/convergence.tsv", pd.DataFrame(convergence))
 
