@@ -4,9 +4,10 @@
 
 1. all twelve, from the most average one: the convergence curve.
 2. two halves of six, split by rank of lung volume (ABBA), each from its own most average scan: Dice of the two
-   templates, centre on centre.
+   templates, centre on centre, and after an affine, which takes out how large and how broad the people of a half are.
 3. the first iteration with the subjects in reverse order.
-4. symmetric data: one chest deformed by three known fields and by their opposites, started from that chest. The mean
+4. all twelve once more, started from the smallest person.
+5. symmetric data: one chest deformed by three known fields and by their opposites, started from that chest. The mean
    shape is the start, so whatever the template moves is drift.
 """
 
@@ -97,6 +98,20 @@ def centred_dice(first: Template, second: Template) -> float:
     return dice(*placed)
 
 
+def affine_dice(first: Template, second: Template) -> float:
+    """Dice of the worse lung of two templates after the affine of the registration, without any deformation."""
+    with tempfile.TemporaryDirectory() as scratch:
+        figures = register_to_template(
+            second.hu,
+            second.lungs,
+            first.hu,
+            first.lungs,
+            settings=replace(HOW, representation="mask", iterations=(0,)),
+            folder=Path(scratch),
+        ).figures
+    return min(figures["dice_right"], figures["dice_left"])
+
+
 def say(text: str) -> None:
     """One line, at once."""
     sys.stdout.write(text + "\n")
@@ -127,7 +142,11 @@ for n in range(3):
         around.append(ResampledScan(base.ct.with_array(hu), base.lungs.with_array(labels)))
 begun = start_template(base.ct, base.lungs, padding_mm=OPTIONS["padding_mm"])
 drifted = iterate("symmetric", begun, around, 5)
-say(f"\nhalves: Dice {centred_dice(*halves):.4f}")
+smallest = scans[int(ranked[0])]
+other = start_template(smallest.ct, smallest.lungs, padding_mm=OPTIONS["padding_mm"] + 40)  # room for the others
+other = iterate("all 12, other start", other, scans, OPTIONS["max_iterations"])
+say(f"\nhalves: Dice {centred_dice(*halves):.4f}, after an affine {affine_dice(*halves):.4f}")
+say(f"other start: Dice {centred_dice(whole, other):.4f}, after an affine {affine_dice(whole, other):.4f}")
 say(f"each half with the whole: {', '.join(f'{centred_dice(half, whole):.4f}' for half in halves)}")
 before, after = (template.lungs.array > 0 for template in (begun, drifted))
 shift = np.subtract(ndimage.center_of_mass(after), ndimage.center_of_mass(before)) * SPACING_MM

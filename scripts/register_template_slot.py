@@ -15,7 +15,7 @@ set_itk(threads=config["itk_threads"], seed=derive_seed(config["seed"], "templat
 register_slot(
     Path(snakemake.output.folder),
     previous=Path(snakemake.input.mean),
-    scans=Path(snakemake.params.results) / "resampled",
+    scans=Path(snakemake.input.scans),
     sample=read_sample(snakemake.input.sample).subjects,
     slot=int(snakemake.wildcards.slot),
     settings=registration_settings(config["register"]),

@@ -8,7 +8,7 @@ from lungtypes.provenance import open_log, record, whole_folder
 
 brought = snakemake.input.get("image")
 open_log(snakemake.log[0], hide=[path for path in (brought, snakemake.input.get("lungs")) if path])
-scan = Path(snakemake.params.results) / "resampled" / read_sample(snakemake.input.sample).start
+scan = Path(snakemake.input.scans) / read_sample(snakemake.input.sample).start
 with whole_folder(snakemake.output.folder) as folder:
     start_iteration(
         folder,

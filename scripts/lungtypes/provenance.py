@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 import sys
 import time
@@ -195,7 +196,7 @@ def record(params: JobParams, outputs: Iterable[str], *, rule: str, name: str = 
     root = Path(params.results)
     content = {
         "rule": rule,
-        "config": params.config,
+        "config": _without_paths(params.config),
         "code": params.code,
         "python": platform.python_version(),
         "packages": package_versions(),
@@ -235,12 +236,15 @@ def write_run_manifest(results: str, *, state: str, config: Mapping, sheet: str,
     )
 
 
+PATH_IN_TEXT = re.compile(r"(^|[\s=:,{\[\"'])[/~]")
+
+
 def _without_paths(value: object) -> object:
     """The same with text that looks like an absolute path replaced: it may name a person or a site."""
     if isinstance(value, Mapping):
         return {name: _without_paths(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_without_paths(item) for item in value]
-    if isinstance(value, str) and (value.startswith(("/", "~")) or "=/" in value):
+    if isinstance(value, str) and PATH_IN_TEXT.search(value):
         return "<path>"
     return value

@@ -42,6 +42,14 @@ def test_every_stage_is_a_target(planned, stage, present, absent):
     assert present in text and absent not in text
 
 
+def test_scans_of_the_template_are_kept_until_it_is_done(planned):
+    """`keep: results` deletes resampled scans after use; the template's jobs read copies that they name as inputs."""
+    text = planned.snakemake("-n", "template", "--config", "keep=results").stdout
+    for rule in ("start_template", "register_template_slot"):
+        jobs = re.findall(rf"^rule {rule}:\n    input: (.*)$", text, re.M)
+        assert jobs and all("template/scans" in inputs for inputs in jobs)
+
+
 def test_clustering_never_sees_outcomes_or_reference(planned):
     text = planned.snakemake("-n", "clam").stdout
     inputs = "\n".join(re.findall(r"^    input: (.*)$", text, re.M))

@@ -38,6 +38,7 @@ rule select_template_sample:
         lungs=expand(LUNGS, subject=TRAINING),
     output:
         table=SAMPLE,
+        scans=intermediate("template/scans"),
     log:
         results("logs/select_template_sample.log"),
     benchmark:
@@ -68,6 +69,7 @@ rule select_template_sample:
 rule start_template:
     input:
         sample=SAMPLE,
+        scans=TEMPLATE_SCANS,
         image=config["template"]["start_image"] or [],
         lungs=config["template"]["start_lungs"] or [],
     output:
@@ -86,6 +88,7 @@ rule start_template:
         config={
             "padding_mm": config["template"]["padding_mm"],
             "spacing_mm": config["resample"]["spacing_mm"],
+            "margin_mm": config["resample"]["margin_mm"],
         },
         results=results_folder,
         code=stamp("lungtypes.imaging.template_files", script="start_template.py"),
@@ -96,6 +99,7 @@ rule start_template:
 rule register_template_slot:
     input:
         sample=SAMPLE,
+        scans=TEMPLATE_SCANS,
         mean=previous_mean,
     output:
         folder=intermediate("template/iter{iteration}/slot{slot}"),
@@ -108,7 +112,7 @@ rule register_template_slot:
     threads: config["itk_threads"]
     resources:
         mem_mb=6000,
-        runtime=120,
+        runtime=240,
     params:
         config=settings(
             seed=config["seed"],
@@ -117,6 +121,7 @@ rule register_template_slot:
                 **config["register"],
                 "representation": config["template"]["representation"],
                 "iterations": config["template"]["iterations"],
+                "checks": gates(config["register"]["checks"]),
             },
         ),
         results=results_folder,

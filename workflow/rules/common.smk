@@ -109,11 +109,21 @@ def scan_settings(stage, *keys):
             }
             if decision.decision == "accept":
                 chosen[stage] = with_open_limits(chosen[stage], stage)
+        if stage == "register":
+            chosen[stage] = {
+                **chosen[stage],
+                "checks": gates(chosen[stage]["checks"]),
+            }
         if stage == "ingest":
             chosen["series"] = sheet_value("series", wildcards.subject)
         return chosen
 
     return of_scan
+
+
+def gates(checks):
+    """The limits that exclude. Those that warn are judged with the review, so that a change of them registers nothing."""
+    return {name: {**limits, "warn": None} for name, limits in checks.items()}
 
 
 def sheet_value(column, subject):

@@ -22,7 +22,7 @@ rule register_scan:
     threads: config["itk_threads"]
     resources:
         mem_mb=6000,
-        runtime=120,
+        runtime=240,
     params:
         config=scan_settings("register", "seed", "itk_threads"),
         results=results_folder,
@@ -53,6 +53,7 @@ rule collect_attrition:
         config={
             "subjects": SUBJECTS,
             "scanned": SCANNED,
+            "register_checks": config["register"]["checks"],
             "decided": [list(pair) for pair in INPUTS.decisions],
         },
         results=results_folder,

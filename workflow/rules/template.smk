@@ -2,6 +2,7 @@
 # maximum; what comes after convergence ends at once. The user's own template, or one that is frozen, skips all that.
 SCREENING = results("cohort/screening.tsv")
 SAMPLE = results("template/sample.tsv")
+TEMPLATE_SCANS = results("template/scans")
 TEMPLATE_MEAN = results("template/iter{iteration}/mean")
 TEMPLATE_SLOT = results("template/iter{iteration}/slot{slot}")
 TEMPLATE = {

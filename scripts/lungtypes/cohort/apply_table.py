@@ -60,10 +60,11 @@ def applications_of(table: pd.DataFrame, scans: Mapping[str, bool]) -> dict[str,
     return {subject: tuple(items) for subject, items in in_order.items() if items}
 
 
-def apply_faults(path: str | Path, table: pd.DataFrame, scans: Mapping[str, bool]) -> list[str]:
+def apply_faults(path: str | Path, table: pd.DataFrame, scans: Mapping[str, bool], *, results: str) -> list[str]:
     """Every fault of a table of files to apply as :func:`read_table` gives it: columns, ids, words, files, repeats.
 
     scans : see :func:`registered_here`; empty when the sheet is not known, then ids are not compared.
+    results : the results folder; a file in it may have to be made first, so it need not exist.
     """
     path = Path(path)
     faults = column_faults(path, list(table), required=COLUMNS)
@@ -75,7 +76,7 @@ def apply_faults(path: str | Path, table: pd.DataFrame, scans: Mapping[str, bool
         found = {
             "name": _name_fault(name),
             "subject": _subject_fault(wanted, scans),
-            "file": _file_fault(file, kind) or _place_fault(file, wanted, to, subjects),
+            "file": _file_fault(file, kind) or _place_fault(file, wanted, to, subjects, results),
             "kind": _word_fault(kind, list(SUFFIXES)),
             "to": _word_fault(to, SPACES),
         }
@@ -147,7 +148,7 @@ def _file_fault(file: str | None, kind: str | None) -> str:
     return ""
 
 
-def _place_fault(file: str | None, wanted: str | None, to: str | None, subjects: Sequence[str]) -> str:
+def _place_fault(file: str | None, wanted: str | None, to: str | None, subjects: Sequence[str], results: str) -> str:
     """Whether the file is there for each of its subjects."""
     if not file:
         return ""
@@ -156,6 +157,8 @@ def _place_fault(file: str | None, wanted: str | None, to: str | None, subjects:
             f"found {file!r} for every scan, expected {SUBJECT} in it: a file lies in the space of one scan. Put "
             f"{SUBJECT} in, or name the subject."
         )
+    if Path(os.path.abspath(file)).is_relative_to(os.path.abspath(results)):
+        return ""
     missing = [path for path in dict.fromkeys(_path(file, s) for s in subjects) if not os.path.isfile(path)]
     if not missing:
         return ""

@@ -81,7 +81,7 @@ def check_inputs(
     scans = registered_here(sheet) if sheet is not None and "subject" in sheet else {}
     apply = _table(config, "apply", faults)
     if apply is not None:
-        faults += apply_faults(config["apply"], apply, scans)
+        faults += apply_faults(config["apply"], apply, scans, results=str(config.get("results", "")))
 
     if faults:
         raise InputError("\n".join(faults))

@@ -47,7 +47,7 @@ def review_table(
     registration : subject -> registration.json of scans that have one (LOWER_IS_WORSE, and ``warnings``).
     decided : (subject, stage) pairs that stand in decisions.tsv already; nothing is proposed for them.
     """
-    failed = attrition[(attrition.status == "excluded") & attrition.code.isin(list(ACCEPTABLE))]
+    failed = attrition[(attrition.status == "excluded") & (attrition.code.map(ACCEPTABLE) == attrition.stage)]
     rows = [(r.subject, r.stage, "accept", "", f"{r.code}: {r.message}") for r in failed.itertuples()]
     analysed = {s: lungs[s] for s in attrition.subject[attrition.status == "analysed"] if s in lungs}
     unusual = _unusual_lungs(analysed)

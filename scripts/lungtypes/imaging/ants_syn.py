@@ -24,7 +24,7 @@ from scipy import ndimage
 from lungtypes.imaging.geometry import Volume, from_sitk, to_ants, to_sitk, write_sitk
 from lungtypes.imaging.lung_split import LEFT, RIGHT
 from lungtypes.imaging.registration_engine import Lungs, RegistrationSettings
-from lungtypes.imaging.transforms import TransformFiles, displacement_field, point_map, read_warp
+from lungtypes.imaging.transforms import TransformFiles, displacement_field, read_warp
 
 HU_FLOOR, HU_CEILING = -1000.0, 0.0
 CC_RADIUS = 2  # voxels; a larger one costs more and fits no better
@@ -47,8 +47,7 @@ def register_lungs(fixed: Lungs, moving: Lungs, settings: RegistrationSettings, 
         extras = settings.hu_weight if settings.representation == "mask+hu" else 0.0
         warps.append(_syn(*images, settings, (*coarse, 0), folder / "coarse_", affine=affine, hu_weight=extras))
     if full:
-        so_far = TransformFiles(affine, *(warps[0] if warps else (None, None)))
-        moved = _moved(images[1], so_far, fixed.labels)
+        moved = _moved(images[1], affine, [forward for forward, _ in warps], fixed.labels)
         warps.append(_syn(images[0], moved, settings, (full,), folder / "full_", affine=None, hu_weight=0.0))
     return _composed(affine, warps, fixed.labels, folder)
 
@@ -144,10 +143,9 @@ def _syn(
     return Path(forward), Path(inverse)
 
 
-def _moved(images: dict[str, Volume], so_far: TransformFiles, grid: Volume) -> dict[str, Volume]:
+def _moved(images: dict[str, Volume], affine: Path, warps: list[Path], grid: Volume) -> dict[str, Volume]:
     """The moving images on the fixed grid by what was found so far."""
-    affine = sitk.ReadTransform(str(so_far.affine))
-    mapping = point_map(so_far, to="scan") if so_far.warp else affine
+    mapping = sitk.CompositeTransform([sitk.ReadTransform(str(affine)), *map(read_warp, warps)])
     outside = {"mask": -1.0, "hu": 0.0}
     reference = to_sitk(grid)
     return {

@@ -86,6 +86,8 @@ def registration_of(
     hu = warped.with_array(np.rint(np.clip(warped.array, AIR_HU, MAX_HU)).astype(np.int16))
     labels = warp_labels(lungs, files, to="template", reference=template_lungs)
     jacobian = jacobian_determinant(files, template_lungs)
+    if not np.isfinite(jacobian.array).all():
+        raise ScanFault("REG-FAILED", "the deformation is not finite. Look at the lung mask.")
     log_jacobian = jacobian.with_array(np.log(np.maximum(jacobian.array, SMALLEST_JACOBIAN)))
     ratio = _volume_ml(lungs) / _volume_ml(template_lungs)
     figures = {
@@ -107,7 +109,12 @@ def jacobian_determinant(files: TransformFiles, grid: Volume) -> Volume:
     By SimpleITK: the tool of ANTs cuts off at zero, so that folding could not be seen.
     """
     field = sitk.ReadImage(str(files.warp), sitk.sitkVectorFloat64)
-    local = sitk.DisplacementFieldJacobianDeterminant(field)
+    # the filter takes derivatives along the axes of the image, so the vectors have to be along them, too
+    axes = np.array(field.GetDirection()).reshape(3, 3)
+    straight = sitk.GetImageFromArray(sitk.GetArrayViewFromImage(field) @ axes, isVector=True)
+    straight.SetSpacing(field.GetSpacing())
+    local = sitk.DisplacementFieldJacobianDeterminant(straight)
+    local.CopyInformation(field)
     matrix = np.array(sitk.ReadTransform(str(files.affine)).GetParameters()[:9]).reshape(3, 3)
     on_grid = from_sitk(sitk.Resample(local, to_sitk(grid), sitk.Transform(), sitk.sitkLinear, 1.0))
     return on_grid.with_array((on_grid.array * np.linalg.det(matrix)).astype(np.float32))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from lungtypes.imaging.checks import Check, CheckTable, Limits, judge
 
 CHECKS: CheckTable = {
@@ -27,7 +29,15 @@ def judge_registration(figures: Mapping[str, float | None], limits: Limits) -> t
 
     figures : see :func:`lungtypes.imaging.registration.register_to_template`; what is absent or None was not measured.
     """
-    values = {name: NOT_MEASURED if figures.get(name) is None else figures[name] for name in CHECKS}
-    values["dice"] = min(figures["dice_right"], figures["dice_left"])
-    values["hd95_mm"] = max(figures["hd95_right_mm"], figures["hd95_left_mm"])
+    known = {name: NOT_MEASURED if value is None else value for name, value in figures.items()}
+    values = {name: known.get(name, NOT_MEASURED) for name in CHECKS}
+    values["dice"] = np.min([known["dice_right"], known["dice_left"]])
+    values["hd95_mm"] = np.max([known["hd95_right_mm"], known["hd95_left_mm"]])
     return judge(values, limits, CHECKS)
+
+
+def registration_warnings(figures: Mapping[str, object], limits: Limits) -> list[str]:
+    """What of a registration lies outside the limits that warn, in words; figures as in registration.json."""
+    names = ("dice_right", "dice_left", "hd95_right_mm", "hd95_left_mm", *CHECKS)
+    judged = judge_registration({name: figures.get(name) for name in names}, limits)
+    return [check.text for check in judged if check.verdict == "warn"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from lungtypes.errors import ScanFault
 from lungtypes.imaging.checks import Check, Limits, checks_record, raise_failures
@@ -83,7 +85,7 @@ def adopt_registered(
     raise_failures(judged, remedy=REMEDY)
     write_volume(result.ct, folder / "ct.nii.gz")
     write_volume(result.lungs, folder / "lungs.nii.gz")
-    write_json(folder / "registration.json", {**result.figures, "attempt": "given", **checks_record(judged)})
+    write_json(folder / "registration.json", _record(result.figures, judged, attempt="given", failed=()))
 
 
 def write_registration(
@@ -99,5 +101,12 @@ def write_registration(
     target = TransformFiles.of(folder)
     for name in ("affine", "warp", "inverse_warp"):
         shutil.copyfile(getattr(result.transforms, name), getattr(target, name))
-    record = {**result.figures, "attempt": attempt, "failed_attempts": list(failed), **checks_record(judged)}
-    write_json(folder / "registration.json", record)
+    write_json(folder / "registration.json", _record(result.figures, judged, attempt=attempt, failed=failed))
+
+
+def _record(
+    figures: Mapping[str, float | None], judged: Sequence[Check], *, attempt: str, failed: Sequence[str]
+) -> dict[str, object]:
+    plain = {name: None if value is None or np.isnan(value) else value for name, value in figures.items()}
+    checks = checks_record(judged)["checks"]
+    return {**plain, "attempt": attempt, "failed_attempts": list(failed), "checks": checks}

@@ -27,14 +27,15 @@ class Template:
     """hu: mean HU; lungs: uint8 labels; probability: share of subjects whose lung covers the voxel.
 
     sd: standard deviation of HU over the subjects (n - 1), float32; None for a single scan.
-    update_mm: the displacement that moved the mean here, float32 (Z, Y, X, 3) along x, y, z; None for a single scan.
+    displacement_mm: mean of the subjects' displacements less its rigid part, which moved the mean here; float32
+        (Z, Y, X, 3) along x, y, z. None for a single scan.
     """
 
     hu: Volume
     lungs: Volume
     probability: Volume
     sd: Volume | None = None
-    update_mm: NDArray[np.float32] | None = None
+    displacement_mm: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Convergence:
     """How far one iteration moved the template.
 
     dice : with the last template. mean_update_mm : mean length of the update within the lungs.
-    net_update_mm : of the update less the one before. Registrations never fit wholly, so the mean shape's edges are
+    net_update_mm : of a whole update less the one before. Registrations never fit wholly, so the mean shape's edges are
     blunter than the template's, and a part of the update only puts that back, the same in each iteration: an update
     that comes again has not moved anything. volume_change_percent : of the lungs.
     """
@@ -116,19 +117,19 @@ def update_template(
     inside = shares[0] + shares[1] >= 0.5
     field = _without_rigid(field, previous.hu, inside)
     images = [(hu, float(AIR_HU)), (shares[0], 0.0), (shares[1], 0.0), (sd, 0.0)]
-    update = -step * field
-    moved_hu, right, left, moved_sd = _moved(images, previous.hu, update, applications)
+    moved_hu, right, left, moved_sd = _moved(images, previous.hu, -step * field, applications)
     labels = np.where(np.maximum(right, left) >= 0.5, np.where(right >= left, RIGHT, LEFT), 0).astype(np.uint8)
     template = Template(
         previous.hu.with_array(np.rint(moved_hu).astype(np.int16)),
         previous.hu.with_array(labels),
         previous.hu.with_array(right + left),
         previous.hu.with_array(moved_sd),
-        (applications * update).astype(np.float32),
+        field.astype(np.float32),
     )
     before, after = previous.lungs.array > 0, labels > 0
-    net = template.update_mm if previous.update_mm is None else template.update_mm - previous.update_mm
-    lengths = [float(np.linalg.norm(f[inside], axis=-1).mean(dtype=np.float64)) for f in (template.update_mm, net)]
+    # of whole steps, so that a small step does not look like rest
+    net = field if previous.displacement_mm is None else field - previous.displacement_mm
+    lengths = [float(np.linalg.norm(f[inside], axis=-1).mean()) for f in (step * applications * field, net)]
     change = 100.0 * (int(after.sum()) - int(before.sum())) / max(int(before.sum()), 1)
     return template, Convergence(dice(before, after), *lengths, float(change))
 

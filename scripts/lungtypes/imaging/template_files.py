@@ -36,10 +36,10 @@ def write_iteration(
     write_volume(template.probability, folder / "probability.nii.gz")
     if template.sd is not None:
         write_volume(template.sd, folder / "sd.nii.gz")
-    if template.update_mm is not None:
-        field = sitk.GetImageFromArray(template.update_mm, isVector=True)
+    if template.displacement_mm is not None:
+        field = sitk.GetImageFromArray(template.displacement_mm, isVector=True)
         field.CopyInformation(to_sitk(template.hu))
-        write_sitk(field, folder / "update.nii.gz")
+        write_sitk(field, folder / "displacement.nii.gz")
     figures = asdict(convergence) if convergence else {}
     volume_ml = float((template.lungs.array > 0).sum()) * template.lungs.voxel_ml
     status = {"iteration": iteration, "used": True, "converged": converged, "lungs_ml": volume_ml, **figures}
@@ -47,7 +47,14 @@ def write_iteration(
 
 
 def start_iteration(
-    folder: Path, *, ct: str | Path, lungs: str | Path, brought: bool, spacing_mm: float, padding_mm: float
+    folder: Path,
+    *,
+    ct: str | Path,
+    lungs: str | Path,
+    brought: bool,
+    spacing_mm: float,
+    margin_mm: float,
+    padding_mm: float,
 ) -> None:
     """Write the first mean: a resampled scan of the cohort, or an image that the user brought, on a padded grid.
 
@@ -55,7 +62,8 @@ def start_iteration(
     """
     if brought:
         hu, labels = read_given_template(ct, lungs, keys=("template.start_image", "template.start_lungs"))
-        own = resample_scan(hu, labels, spacing_mm=spacing_mm, margin_mm=padding_mm, max_volume_change_percent=10.0)
+        # it is only a start, so its lungs may change more than a scan's
+        own = resample_scan(hu, labels, spacing_mm=spacing_mm, margin_mm=margin_mm, max_volume_change_percent=100.0)
         hu, labels = own.ct, own.lungs
     else:
         hu, labels = read_volume(Path(ct)), read_volume(Path(lungs))
@@ -66,9 +74,9 @@ def start_iteration(
 def read_iteration(folder: Path) -> Template:
     """The template of one mean's folder."""
     images = (read_volume(folder / f"{name}.nii.gz") for name in ("template", "lungs", "probability"))
-    field = folder / "update.nii.gz"
-    update_mm = sitk.GetArrayFromImage(sitk.ReadImage(str(field))) if field.exists() else None
-    return Template(*images, update_mm=update_mm)
+    field = folder / "displacement.nii.gz"
+    displacement_mm = sitk.GetArrayFromImage(sitk.ReadImage(str(field))) if field.exists() else None
+    return Template(*images, displacement_mm=displacement_mm)
 
 
 def register_slot(
@@ -194,6 +202,8 @@ def adopt_template(
     write_volume(labels, Path(mask))
     write_volume(labels.with_array((labels.array > 0).astype(np.float32)), Path(probability))
     write_table(convergence, convergence_table([]))
+    for name in ("sd.nii.gz", "sample.tsv"):  # of a template that was built here before
+        Path(hu).with_name(name).unlink(missing_ok=True)
     write_regions(mask, labels=regions, names=region_names)
 
 

@@ -183,8 +183,8 @@ def _registration_blocks(table: pd.DataFrame, checks: Mapping[str, Mapping[str, 
 
     worst_dice = table[["dice_right", "dice_left"]].min(axis=1)
     far = table[["hd95_right_mm", "hd95_left_mm"]].max(axis=1)
-    ranks = worst_dice.rank() + table["hu_correlation"].rank() + (-far).rank() + (-table["folded_percent"]).rank()
-    worst = table.loc[ranks.sort_values(kind="stable").index[:WORST]]
+    ranks = pd.concat([worst_dice, table["hu_correlation"], -far, -table["folded_percent"]], axis=1).rank()
+    worst = table.loc[ranks.mean(axis=1).sort_values(kind="stable").index[:WORST]]
     again = table.loc[~table["attempt"].isin(["configured", "given"]), "subject"].dropna().tolist()
     tried = f" {len(again)} needed a further attempt: {', '.join(again)}." if again else ""
     medians = (
@@ -202,7 +202,7 @@ def _registration_blocks(table: pd.DataFrame, checks: Mapping[str, Mapping[str, 
             table,
         ),
         Table(
-            f"The {len(worst)} worst registrations, by the sum of the ranks of Dice, HD95, folding and HU correlation",
+            f"The {len(worst)} worst registrations, by the mean rank of Dice, HD95, folding and HU correlation",
             ("Subject", "Dice right", "Dice left", "HD95 (mm)", "Folded (%)", "HU correlation", "Settings"),
             tuple(
                 (r.subject, number(r.dice_right, 3), number(r.dice_left, 3), number(far[r.Index], 1),
@@ -252,6 +252,8 @@ def template_section(results: Results, config: Mapping[str, object]) -> Section:
     blocks: list[Block] = []
     table, image = results.table("template/convergence.tsv"), results.volume("template/template.nii.gz")
     limits = config.get("template", {})
+    if table is not None and "net_update_mm" not in table:  # a frozen template of an earlier version
+        table = table.assign(net_update_mm=table["mean_update_mm"])
     if table is not None and len(table):
         blocks += _convergence_blocks(table, limits)
     elif limits.get("image"):

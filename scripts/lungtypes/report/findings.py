@@ -87,7 +87,7 @@ def template(results: Results) -> list[Finding]:
         Finding(
             "amber",
             f"The study template had not converged after {number(last['iteration'], 0)} iterations: it still moved by "
-            f"{number(last['net_update_mm'])} mm. Raise template.max_iterations.",
+            f"{number(last.get('net_update_mm', last['mean_update_mm']))} mm. Raise template.max_iterations.",
         )
     ]
 

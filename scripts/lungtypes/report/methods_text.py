@@ -59,13 +59,8 @@ def methods_section(config: Mapping[str, object], methods: tuple[str, ...], *, h
             f"place lay within the limits of the config. Scans were resampled to {s('resample.spacing_mm')} mm."
         ),
         Paragraph(
-            f"Template and registration. {_template_sentence(config)} Every scan was registered to it with symmetric "
-            f"normalisation [2] on {s('register.representation')} (iterations {s('register.iterations')} from coarse "
-            "to fine; HU by local correlation up to half the resolution, the lungs' shape by a signed distance of at "
-            f"most {s('register.distance_mm')} mm). Scans outside the limits were excluded (lung overlap, Dice: "
-            f"{s('register.checks.dice.fail')}; HD95: {s('register.checks.hd95_mm.fail')} mm; folded voxels: "
-            f"{s('register.checks.folded_percent.fail')} %; inverse consistency: "
-            f"{s('register.checks.inverse_mm.fail')} mm). Lung density in HU was kept and brought to "
+            f"Template and registration. {_template_sentence(config)} {_registration_sentence(config)} Scans outside "
+            f"the limits were excluded ({_limits(config)}). Lung density in HU was kept and brought to "
             f"{s('volumes.size')} voxels of {s('volumes.spacing_mm')} mm along each axis."
         ),
     ]
@@ -91,13 +86,38 @@ def methods_section(config: Mapping[str, object], methods: tuple[str, ...], *, h
     return Section("methods", "Methods of this run", "Methods", (*blocks, Heading("References"), Bullets(numbered)))
 
 
+def _registration_sentence(config: Mapping[str, object]) -> str:
+    drives = {
+        "mask": "the lungs' shape (mean squares of signed distances to their surface, cut off at {distance_mm} mm)",
+        "hu": "lung HU (local cross-correlation)",
+    }
+    drives["mask+hu"] = f"{drives['mask']} and, up to half the resolution, {drives['hu']}"
+    chosen = drives.get(str(setting(config, "register.representation")), UNSTATED)
+    return (
+        "Every scan was registered to it with an affine and symmetric normalisation [2], driven by "
+        f"{chosen.format(distance_mm=setting(config, 'register.distance_mm'))} (iterations "
+        f"{setting(config, 'register.iterations')}, from coarse to full resolution); a scan that failed was tried "
+        "again without HU, then with a smoother deformation."
+    )
+
+
+def _limits(config: Mapping[str, object]) -> str:
+    """The limits of the registration that exclude, in words."""
+    checks = setting(config, "register.checks")
+    if not isinstance(checks, Mapping):
+        return UNSTATED
+    set_ones = {name: limits["fail"] for name, limits in checks.items() if limits.get("fail")}
+    return "; ".join(f"{name}: {low:g} to {high:g}" for name, (low, high) in set_ones.items()) or "none set"
+
+
 def _template_sentence(config: Mapping[str, object]) -> str:
     if setting(config, "template.image") not in ("", UNSTATED):
         return "A template that existed before the study was used."
     built = (
         f"A study template was built from {setting(config, 'template.fraction')} of the scans (at least "
-        f"{setting(config, 'template.minimum')}, at most {setting(config, 'template.maximum')}) in at most "
-        f"{setting(config, 'template.max_iterations')} iterations."
+        f"{setting(config, 'template.minimum')}, at most {setting(config, 'template.maximum')}; sampling "
+        f"{setting(config, 'template.sampling')}), registered by {setting(config, 'template.representation')}, in at "
+        f"most {setting(config, 'template.max_iterations')} iterations."
     )
     return built + (" It was then frozen." if setting(config, "template.frozen") is True else "")
 

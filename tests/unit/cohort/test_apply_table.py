@@ -33,7 +33,7 @@ def table(*rows, header=HEADER):
 
 
 def faults(*rows, scans=SCANS, **more):
-    return apply_faults("apply.tsv", table(*rows, **more), scans)
+    return apply_faults("apply.tsv", table(*rows, **more), scans, results="results")
 
 
 SOUND = (

@@ -240,6 +240,8 @@ def test_logs_and_manifest_hide_source_paths(tmp_path):
     assert formatter.format(record) == "cannot read <source path>/1.dcm"
     hidden = _without_paths({"subjects": "/home/me/s.tsv", "seed": 1, "command": ["-n", "subjects=/x", "clam"]})
     assert hidden == {"subjects": "<path>", "seed": 1, "command": ["-n", "<path>", "clam"]}
+    command = ["template={start_image: /data/Smith/ct.nii.gz}", "units=mL/min/mmHg", "iterations=[1, 2]"]
+    assert _without_paths(command) == ["<path>", *command[1:]]
 
 
 def test_record_holds_checksums_below_the_results_folder(tmp_path):

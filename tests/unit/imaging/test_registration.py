@@ -23,7 +23,7 @@ from lungtypes.imaging.registration import (
     jacobian_determinant,
     register_to_template,
 )
-from lungtypes.imaging.registration_checks import judge_registration
+from lungtypes.imaging.registration_checks import judge_registration, registration_warnings
 from lungtypes.imaging.registration_engine import ENGINES, RegistrationSettings
 from lungtypes.imaging.registration_files import register_scan, write_registration
 from lungtypes.imaging.resample import resample_scan
@@ -96,6 +96,20 @@ def files_of(folder, *, matrix=(1, 0, 0, 0, 1, 0, 0, 0, 1), shift=(0, 0, 0)):
 def test_jacobian_of_a_known_affine(tmp_path):
     files = files_of(tmp_path, matrix=(2, 0, 0, 0, 1, 0, 0, 0, 1.5))
     assert jacobian_determinant(files, lungs()[1]).array == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("turn", ["mirrored", "oblique"])
+def test_jacobian_does_not_depend_on_the_directions_of_the_axes(tmp_path, turn):
+    """x -> 1.1 x, y -> 0.9 y, z -> 1.2 z of the world, on grids whose axes do not run along it."""
+    angle = np.deg2rad(20)
+    oblique = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    axes = np.diag([-1.0, -1.0, 1.0]) if turn == "mirrored" else oblique
+    grid = Volume(np.zeros((9, 10, 11), np.uint8), (2.0, 2.0, 2.0), (5.0, -3.0, 7.0), axes)
+    stretch = sitk.AffineTransform([1.1, 0, 0, 0, 0.9, 0, 0, 0, 1.2], [0, 0, 0])
+    files = files_of(tmp_path)
+    sitk.WriteImage(displacement_field(stretch, grid), str(files.warp))
+    inside = jacobian_determinant(files, grid).array[2:-2, 2:-2, 2:-2]
+    assert inside == pytest.approx(1.1 * 0.9 * 1.2, rel=1e-4)
 
 
 def test_folding_is_seen(tmp_path):
@@ -223,6 +237,24 @@ register_scan(
     }
 
 
+def test_an_affine_alone_and_a_scan_registered_to_itself_pass_the_limits(tmp_path):
+    affine_only = register(lungs(1.15, (2, -1, 1)), lungs(), tmp_path / "a", replace(SETTINGS, iterations=(0, 0)))
+    itself = register(lungs(), lungs(), tmp_path / "b")
+    for result in (affine_only, itself):
+        judged = {check.name: check.verdict for check in judge_registration(result.figures, LIMITS)}
+        assert {judged[name] for name in ("jacobian_p01", "jacobian_p99", "folded_percent", "inverse_mm")} == {"pass"}
+    assert itself.figures["dice_right"] == 1.0
+
+
+def test_warnings_are_told_in_words_with_the_limits_of_the_day():
+    figures = {"dice_right": 0.99, "dice_left": 0.93, "hd95_right_mm": 2.0, "hd95_left_mm": None, "inverse_mm": None}
+    assert registration_warnings(figures, LIMITS) == [
+        "lung overlap with the template (Dice) of 0.930, expected 0.96 to 1"
+    ]
+    wide = {**LIMITS, "dice": {"warn": [0.9, 1], "fail": None}}
+    assert registration_warnings(figures, wide) == []
+
+
 def test_limits_judge_the_worse_lung_and_pass_over_what_was_not_measured():
     figures = {"dice_right": 0.99, "dice_left": 0.93, "hd95_right_mm": 20.0, "hd95_left_mm": 1.0}
     verdicts = {check.name: check.verdict for check in judge_registration({**figures, "inverse_mm": None}, LIMITS)}
@@ -348,12 +380,12 @@ def test_an_image_that_the_user_brought_starts_the_template(tmp_path):
     write_volume(ct, tmp_path / "ct.nii.gz")
     write_volume(labels, tmp_path / "lungs.nii.gz")
     files = {"ct": tmp_path / "ct.nii.gz", "lungs": tmp_path / "lungs.nii.gz"}
-    start_iteration(tmp_path / "mean", **files, brought=True, spacing_mm=6.0, padding_mm=12.0)
+    start_iteration(tmp_path / "mean", **files, brought=True, spacing_mm=6.0, margin_mm=12.0, padding_mm=12.0)
     started = read_iteration(tmp_path / "mean")
     assert set(started.hu.spacing_mm) == {6.0} and set(np.unique(started.lungs.array)) == {0, 1, 2}
     write_volume(ct.with_array(ct.array + 2000), tmp_path / "ct.nii.gz")
     with pytest.raises(InputError, match="template.start_image: median of the lungs"):
-        start_iteration(tmp_path / "mean", **files, brought=True, spacing_mm=6.0, padding_mm=12.0)
+        start_iteration(tmp_path / "mean", **files, brought=True, spacing_mm=6.0, margin_mm=12.0, padding_mm=12.0)
 
 
 def test_resampling_keeps_volume_place_and_hu():
