@@ -111,7 +111,7 @@ rule register_template_slot:
         ENVIRONMENT
     threads: config["itk_threads"]
     resources:
-        mem_mb=6000,
+        mem_mb=registration_mb,
         runtime=240,
     params:
         config=settings(

@@ -21,7 +21,7 @@ rule register_scan:
         ENVIRONMENT
     threads: config["itk_threads"]
     resources:
-        mem_mb=6000,
+        mem_mb=registration_mb,
         runtime=240,
     params:
         config=scan_settings("register", "seed", "itk_threads"),
