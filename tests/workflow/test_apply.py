@@ -157,6 +157,24 @@ def test_jobs_write_both_directions_without_any_source_path_and_pass_failures_on
     assert registered.planned("apply", *ONLY) == {}
 
 
+def test_files_of_the_results_need_not_exist_for_scans_that_failed(registered):
+    """A failed scan has no airway, which is no file that Snakemake knows how to make."""
+    for subject in ("S00001", "S00002"):
+        folder = registered.results / "lungs" / subject
+        shutil.copy(registered.folder / f"DOE/{subject}.nii.gz", folder / "airway.nii.gz")
+    for table in ("subjects", "clinical"):  # the three scans only
+        path = registered.folder / f"config/{table}.tsv"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:4]))
+    write(registered, "airway\t*\tresults/lungs/{subject}/airway.nii.gz\tlabels\ttemplate")
+    registered.snakemake("apply", "--cores", "1", *ONLY)
+    codes = {}
+    for subject in ("S00001", "S00002", "S00003"):
+        status = json.loads((registered.results / f"applied/{subject}/status.json").read_text())
+        codes[subject] = status["code"]
+    assert codes == {"S00001": "", "S00002": "", "S00003": "REG-DICE"}
+    assert (registered.results / "applied/S00002/to_template/airway.nii.gz").exists()
+
+
 def test_edited_rows_rerun_their_subject_only(registered):
     files = [("a", "S00001"), ("b", "S00001_2"), ("a", "S00002"), ("b", "S00002_2")]
     rows = [f"{name}\t{file[:6]}\tDOE/{file}.nii.gz\tlabels\ttemplate" for name, file in files]

@@ -7,7 +7,7 @@ rule apply_transforms:
         registered=REGISTERED,
         lungs=LUNGS,
         template=TEMPLATE["template"],
-        files=files_to_apply,
+        files=own_files_to_apply,
     output:
         folder=directory(APPLIED),
     log:

@@ -176,6 +176,17 @@ def files_to_apply(wildcards):
     return [row.file for row in INPUTS.applications.get(wildcards.subject, ())]
 
 
+def own_files_to_apply(wildcards):
+    """Those that the user made. What lies in a stage's folder is no output that Snakemake knows by itself (a failed
+    scan has none), and stands there once the stages that the rule names are done."""
+    inside = Path(RESULTS).resolve()
+    return [
+        file
+        for file in files_to_apply(wildcards)
+        if not Path(file).resolve().is_relative_to(inside)
+    ]
+
+
 def rows_to_apply(wildcards):
     """The ``params: config=`` of one subject. Its paths stay out, since this ends up below the results."""
     rows = [
