@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from lungtypes.cohort.sheet import ID_PATTERN
-from lungtypes.cohort.tables import column_faults, listed, nearest, read_table
+from lungtypes.cohort.tables import column_faults, listed, nearest, read_table, word_fault
 
 COLUMNS = ("name", "subject", "file", "kind", "to")
 SPACES = ("template", "scan")
@@ -77,8 +77,8 @@ def apply_faults(path: str | Path, table: pd.DataFrame, scans: Mapping[str, bool
             "name": _name_fault(name),
             "subject": _subject_fault(wanted, scans),
             "file": _file_fault(file, kind) or _place_fault(file, wanted, to, subjects, results),
-            "kind": _word_fault(kind, list(SUFFIXES)),
-            "to": _word_fault(to, SPACES),
+            "kind": word_fault(kind, list(SUFFIXES)),
+            "to": word_fault(to, SPACES),
         }
         if name and to and not found["name"]:
             keys = {subject: (subject, to, name.casefold()) for subject in subjects}
@@ -120,14 +120,6 @@ def _subject_fault(wanted: str | None, scans: Mapping[str, bool]) -> str:
             "transform. Remove the row."
         )
     return ""
-
-
-def _word_fault(value: str | None, allowed: Sequence[str]) -> str:
-    if value is None or value in allowed:
-        return ""
-    near = nearest(value, allowed) if value else None
-    hint = f"Did you mean {near}?" if near else "Mend the value."
-    return f"found {value!r}, expected {' or '.join(allowed)}. {hint}"
 
 
 def _file_fault(file: str | None, kind: str | None) -> str:

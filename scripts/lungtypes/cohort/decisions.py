@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lungtypes.cohort.tables import column_faults, nearest, read_table
+from lungtypes.cohort.tables import column_faults, nearest, read_table, word_fault
 from lungtypes.errors import InputError
 
 COLUMNS = ("subject", "stage", "decision", "by", "reason")
@@ -70,10 +70,9 @@ def decision_faults(path: str | Path, table: pd.DataFrame, subjects: Collection[
             hint = f"Did you mean {near}?" if near else "Mend the id, or remove the row."
             faults.append(f"{place} subject: found {subject!r}, expected a subject of the sheet. {hint}")
         for name, value, allowed in (("stage", stage, STAGES), ("decision", decision, DECISIONS)):
-            if value is not None and value not in allowed:
-                near = nearest(value, allowed)
-                hint = f"Did you mean {near}?" if near else "Mend the value."
-                faults.append(f"{place} {name}: found {value!r}, expected {' or '.join(allowed)}. {hint}")
+            fault = word_fault(value, allowed)
+            if fault:
+                faults.append(f"{place} {name}: {fault}")
         for name, value, question in (("by", by, "who decided"), ("reason", reason, "why")):
             if value == "":
                 faults.append(f"{place} {name}: found nothing, expected {question}. Fill it in.")

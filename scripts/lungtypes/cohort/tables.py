@@ -67,6 +67,15 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return lowered[near[0]] if near else None
 
 
+def word_fault(value: str | None, allowed: Sequence[str]) -> str:
+    """What is wrong with a word of a closed list, with the nearest one; empty for one of them, and for no column."""
+    if value is None or value in allowed:
+        return ""
+    near = nearest(value, allowed)
+    hint = f"Did you mean {near}?" if near else "Mend the value."
+    return f"found {value!r}, expected {' or '.join(allowed)}. {hint}"
+
+
 def column_faults(
     path: Path, header: Sequence[str], *, required: Sequence[str], optional: Sequence[str] = ()
 ) -> list[str]:

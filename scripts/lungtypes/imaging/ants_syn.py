@@ -156,7 +156,7 @@ def _moved(images: dict[str, Volume], affine: Path, warps: list[Path], grid: Vol
 
 def _composed(affine: Path, warps: list[tuple[Path, Path]], grid: Volume, folder: Path) -> TransformFiles:
     """One warp and one inverse out of those of all runs, first run first, on the fixed grid."""
-    files = TransformFiles(folder / "affine.mat", folder / "warp.nii.gz", folder / "inverse_warp.nii.gz")
+    files = TransformFiles.of(folder)
     affine.rename(files.affine)
     forward = [read_warp(path) for path, _ in warps]
     write_sitk(displacement_field(sitk.CompositeTransform([sitk.Transform(), *forward]), grid), files.warp)

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pandas as pd
 
@@ -16,6 +15,7 @@ from lungtypes.cohort.tables import listed, read_table
 from lungtypes.errors import GeometryError, InputError, ScanFault
 from lungtypes.imaging.geometry import Volume, read_volume, write_volume
 from lungtypes.imaging.hounsfield import AIR_HU
+from lungtypes.imaging.nifti import holds_finite_values, is_nifti, states_orientation
 from lungtypes.imaging.transforms import Space, TransformFiles, warp_image, warp_labels, warp_points
 from lungtypes.provenance import write_table
 
@@ -70,17 +70,13 @@ def read_image(path: Path) -> Volume:
     Raises GeometryError or InputError when it does not.
     """
     volume = read_volume(path)
-    values = volume.array
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        image = nibabel.load(path)
-        if int(image.header["qform_code"]) == 0 and int(image.header["sform_code"]) == 0:
-            raise InputError(
-                "found a NIfTI that states no orientation (qform and sform codes are 0), so left and right are "
-                "unknown, expected one that does. Save it again."
-            )
-        if image.get_data_dtype().kind == "f":  # SimpleITK reads NaN in a NIfTI as 0
-            values = np.asarray(image.dataobj)
-    if not np.isfinite(values).all():
+    if is_nifti(path) and not states_orientation(path):
+        raise InputError(
+            "found a NIfTI that states no orientation (qform and sform codes are 0), so left and right are "
+            "unknown, expected one that does. Save it again."
+        )
+    finite = holds_finite_values(path) if is_nifti(path) else np.isfinite(volume.array).all()
+    if not finite:
         raise InputError("found NaN or infinite values, expected numbers. Fill them.")
     return volume
 

@@ -60,10 +60,15 @@ def raise_failures(checks: Sequence[Check], *, remedy: str) -> None:
         raise ScanFault(failed[0].code, f"{'; '.join(check.text for check in failed)}. {remedy}")
 
 
-def checks_record(checks: Sequence[Check]) -> dict[str, object]:
-    """``checks`` (number, limits, verdict of each) and ``warnings`` (in words), for a scan's JSON file."""
+def warnings_of(checks: Sequence[Check]) -> list[str]:
+    """What lies outside the limits that warn, in words."""
+    return [check.text for check in checks if check.verdict == "warn"]
+
+
+def checks_record(checks: Sequence[Check]) -> dict[str, dict[str, object]]:
+    """Number, limits and verdict of each check, for a scan's JSON file."""
     rows = {}
     for check in checks:
         value = None if np.isnan(check.value) else check.value
         rows[check.name] = {"value": value, "warn": check.warn, "fail": check.fail, "verdict": check.verdict}
-    return {"checks": rows, "warnings": [check.text for check in checks if check.verdict == "warn"]}
+    return rows

@@ -137,12 +137,6 @@ def to_ants(volume: Volume) -> object:
     )
 
 
-def from_ants(image: object) -> Volume:
-    """antsImage (scalar) to Volume."""
-    array = np.ascontiguousarray(image.numpy().transpose(2, 1, 0))
-    return Volume(array, tuple(image.spacing[::-1]), tuple(image.origin), np.asarray(image.direction).copy())
-
-
 def crop(volume: Volume, box: tuple[slice, slice, slice]) -> Volume:
     """Cut out ``box`` (slices in array order) and move the origin along."""
     starts_xyz = np.array([s.start for s in box][::-1], float)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pandas as pd
 from scipy import ndimage
@@ -18,6 +17,7 @@ from lungtypes.imaging.dcm2niix import convert_with_dcm2niix
 from lungtypes.imaging.dicom_read import read_series
 from lungtypes.imaging.geometry import Volume, oriented_lps, read_volume
 from lungtypes.imaging.hounsfield import AIR_HU, MAX_HU
+from lungtypes.imaging.nifti import holds_finite_values, is_nifti, states_orientation
 from lungtypes.imaging.series_rules import Series, choose_series, find_series
 
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
@@ -167,7 +167,7 @@ def _from_series(series: Sequence[Series], chosen: Series, converter: str) -> In
 def _from_image(path: Path, *, min_slices: int, max_thickness_mm: float, min_coverage_mm: float) -> IngestedScan:
     try:
         volume = read_volume(path)
-        if path.name.lower().endswith((".nii", ".nii.gz")):
+        if is_nifti(path):
             _check_nifti(path)
         volume = oriented_lps(volume)
     except GeometryError as error:
@@ -190,15 +190,13 @@ def _from_image(path: Path, *, min_slices: int, max_thickness_mm: float, min_cov
 
 
 def _check_nifti(path: Path) -> None:
-    """What SimpleITK passes over: it reads NaN as 0 HU, and takes a NIfTI without orientation as it stands."""
-    image = nibabel.load(path)
-    if int(image.header["qform_code"]) == 0 and int(image.header["sform_code"]) == 0:
+    if not states_orientation(path):
         raise ScanFault(
             "IMG-ORIENTATION",
             "the NIfTI states no orientation (qform and sform codes are 0), so left and right are unknown. Convert it "
             "again from DICOM.",
         )
-    if image.get_data_dtype().kind == "f" and not np.isfinite(np.asarray(image.dataobj)).all():
+    if not holds_finite_values(path):
         raise ScanFault("IMG-NAN", "found NaN or infinite values, expected HU. Convert the image again.")
 
 

@@ -15,7 +15,7 @@ from scipy import ndimage
 from lungtypes.errors import ScanFault
 from lungtypes.imaging.airway import find_airway
 from lungtypes.imaging.body import air_threshold, find_body, working_image
-from lungtypes.imaging.checks import Check, Limits, checks_record, judge, raise_failures
+from lungtypes.imaging.checks import Check, Limits, checks_record, judge, raise_failures, warnings_of
 from lungtypes.imaging.geometry import Volume, bounding_box, crop, oriented_lps, require_same_grid, to_sitk
 from lungtypes.imaging.lung_checks import CHECKS, REMEDY, measure_lungs
 from lungtypes.imaging.lung_closing import close_lungs
@@ -42,7 +42,7 @@ class LungSegmentation:
     def record(self) -> dict[str, object]:
         """Every number that was looked at, with its limits and verdict, for lungs.json."""
         plain = {"right_ml": self.right_ml, "left_ml": self.left_ml, "split_by": self.split_by}
-        return {**plain, **checks_record(self.checks)}
+        return {**plain, "checks": checks_record(self.checks), "warnings": warnings_of(self.checks)}
 
 
 def segment_lungs(scan: Volume, *, air_threshold_hu: float, closing_mm: float, checks: Limits) -> LungSegmentation:

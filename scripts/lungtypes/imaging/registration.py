@@ -37,7 +37,7 @@ class Registration:
     """What one registration leaves, on the template's grid; transforms as files.
 
     ct int16 HU; lungs uint8, 1 right, 2 left; log_jacobian float32, natural logarithm of the scan's volume over the
-    template's; figures see :func:`measure_registration`.
+    template's; figures: those of :func:`measure_overlap` and of the deformation.
     """
 
     ct: Volume

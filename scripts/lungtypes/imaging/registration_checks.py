@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lungtypes.imaging.checks import Check, CheckTable, Limits, judge
+from lungtypes.imaging.checks import Check, CheckTable, Limits, judge, warnings_of
 
 CHECKS: CheckTable = {
     "dice": ("REG-DICE", "lung overlap with the template (Dice) of {:.3f}"),
@@ -24,10 +24,11 @@ REMEDY = "Look at the lung mask; a wrong mask is the usual cause."
 NOT_MEASURED = float("nan")
 
 
-def judge_registration(figures: Mapping[str, float | None], limits: Limits) -> tuple[Check, ...]:
+def judge_registration(figures: Mapping[str, object], limits: Limits) -> tuple[Check, ...]:
     """The checks of one registration; overlap and surface are those of the worse lung.
 
-    figures : see :func:`lungtypes.imaging.registration.register_to_template`; what is absent or None was not measured.
+    figures : see :func:`lungtypes.imaging.registration.register_to_template`; what is absent or None was not
+        measured, and what is no check is passed over.
     """
     known = {name: NOT_MEASURED if value is None else value for name, value in figures.items()}
     values = {name: known.get(name, NOT_MEASURED) for name in CHECKS}
@@ -38,6 +39,4 @@ def judge_registration(figures: Mapping[str, float | None], limits: Limits) -> t
 
 def registration_warnings(figures: Mapping[str, object], limits: Limits) -> list[str]:
     """What of a registration lies outside the limits that warn, in words; figures as in registration.json."""
-    names = ("dice_right", "dice_left", "hd95_right_mm", "hd95_left_mm", *CHECKS)
-    judged = judge_registration({name: figures.get(name) for name in names}, limits)
-    return [check.text for check in judged if check.verdict == "warn"]
+    return warnings_of(judge_registration(figures, limits))

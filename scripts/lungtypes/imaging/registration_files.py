@@ -108,5 +108,4 @@ def _record(
     figures: Mapping[str, float | None], judged: Sequence[Check], *, attempt: str, failed: Sequence[str]
 ) -> dict[str, object]:
     plain = {name: None if value is None or np.isnan(value) else value for name, value in figures.items()}
-    checks = checks_record(judged)["checks"]
-    return {**plain, "attempt": attempt, "failed_attempts": list(failed), "checks": checks}
+    return {**plain, "attempt": attempt, "failed_attempts": list(failed), "checks": checks_record(judged)}

@@ -20,6 +20,7 @@ from lungtypes.imaging.geometry import Volume, from_sitk, to_sitk
 from lungtypes.imaging.hounsfield import AIR_HU
 from lungtypes.imaging.lung_split import LEFT, RIGHT
 from lungtypes.imaging.registration import dice
+from lungtypes.imaging.transforms import vector_image
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,7 @@ def _moved(
     images: list[tuple[NDArray, float]], grid: Volume, field_mm: NDArray, applications: int
 ) -> list[NDArray[np.float32]]:
     """Images (with their value outside) pulled ``applications`` times by one displacement field, each from the last."""
-    vectors = sitk.GetImageFromArray(field_mm, isVector=True)
-    vectors.CopyInformation(to_sitk(grid))
-    transform = sitk.DisplacementFieldTransform(vectors)
+    transform = sitk.DisplacementFieldTransform(vector_image(field_mm, grid))
     moved = []
     for array, outside in images:
         image = to_sitk(grid.with_array(array.astype(np.float32)))

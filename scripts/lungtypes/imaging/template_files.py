@@ -14,13 +14,13 @@ import SimpleITK as sitk
 
 from lungtypes.errors import InputError, ScanFault
 from lungtypes.imaging.checks import Limits
-from lungtypes.imaging.geometry import Volume, read_volume, to_sitk, write_sitk, write_volume
+from lungtypes.imaging.geometry import Volume, read_volume, write_sitk, write_volume
 from lungtypes.imaging.given import read_given_template
 from lungtypes.imaging.registration_engine import RegistrationSettings
 from lungtypes.imaging.registration_files import register_scan
 from lungtypes.imaging.resample import resample_scan
 from lungtypes.imaging.template import Convergence, Template, WarpedSubject, start_template, update_template
-from lungtypes.imaging.transforms import TransformFiles, displacement_field, point_map
+from lungtypes.imaging.transforms import TransformFiles, displacement_field, point_map, vector_image
 from lungtypes.imaging.zones import REGIONS, lung_regions
 from lungtypes.provenance import whole_folder, write_json, write_table
 
@@ -37,9 +37,7 @@ def write_iteration(
     if template.sd is not None:
         write_volume(template.sd, folder / "sd.nii.gz")
     if template.displacement_mm is not None:
-        field = sitk.GetImageFromArray(template.displacement_mm, isVector=True)
-        field.CopyInformation(to_sitk(template.hu))
-        write_sitk(field, folder / "displacement.nii.gz")
+        write_sitk(vector_image(template.displacement_mm, template.hu), folder / "displacement.nii.gz")
     figures = asdict(convergence) if convergence else {}
     volume_ml = float((template.lungs.array > 0).sum()) * template.lungs.voxel_ml
     status = {"iteration": iteration, "used": True, "converged": converged, "lungs_ml": volume_ml, **figures}
@@ -91,7 +89,7 @@ def register_slot(
 ) -> None:
     """Register the slot's subject to the previous mean; a slot beyond the sample, or after convergence, is unused.
 
-    The gate and the further attempts are those of every scan, so no scan is averaged that would be excluded later.
+    The gate and the further attempts are those of every scan, so no scan is averaged that they would exclude later.
     """
     with whole_folder(folder) as building:
         status = _status(previous)

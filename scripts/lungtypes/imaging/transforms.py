@@ -32,7 +32,7 @@ class TransformFiles:
 
     @classmethod
     def of(cls, registered: str | Path) -> TransformFiles:
-        """Those of a folder ``registered/{subject}``."""
+        """Those of a folder, as ``registered/{subject}`` has them."""
         folder = Path(registered)
         return cls(folder / "affine.mat", folder / "warp.nii.gz", folder / "inverse_warp.nii.gz")
 
@@ -95,6 +95,13 @@ def displacement_field(mapping: sitk.Transform, grid: Volume) -> sitk.Image:
         reference.GetSpacing(),
         reference.GetDirection(),
     )
+
+
+def vector_image(vectors_mm: NDArray, grid: Volume) -> sitk.Image:
+    """Vectors (Z, Y, X, 3) along x, y, z of the world as an image on ``grid``."""
+    image = sitk.GetImageFromArray(vectors_mm, isVector=True)
+    image.CopyInformation(to_sitk(grid))
+    return image
 
 
 def _other(space: Space) -> Space:
