@@ -19,12 +19,13 @@ include: "workflow/rules/clam.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/associate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/simulate.smk"
 
 
 rule all:
     default_target: True
     input:
-        REPORT if METHODS else [*COHORT_ARRAY, ATTRITION],
+        everything,
 
 
 rule check:
@@ -86,3 +87,8 @@ rule associate:
         [expand(path, method=METHODS) for path in ASSOCIATION.values()]
         if HAS_OUTCOMES
         else [],
+
+
+rule simulation:
+    input:
+        SIMULATION.values(),

@@ -5,12 +5,21 @@ from pathlib import Path
 from lungtypes.device import choose_device, make_deterministic
 from lungtypes.imaging.volume_files import read_cohort_array
 from lungtypes.methods.clam_stages import pretrain_stage
+from lungtypes.methods.training import checkpoint_of
 from lungtypes.provenance import open_log, record
 
 open_log(snakemake.log[0])
 config = dict(snakemake.params.config)
+checkpoint = checkpoint_of(snakemake.params, snakemake.input, rule=snakemake.rule)
 make_deterministic(torch_threads=config.pop("torch_threads"))
 cohort = read_cohort_array(snakemake.input.array, snakemake.input.description)
-device = choose_device(config.pop("device"))
-pretrain_stage(Path(snakemake.output.folder), cohort.array, cohort.subjects, cohort.splits, device=device, **config)
+pretrain_stage(
+    Path(snakemake.output.folder),
+    cohort.array,
+    cohort.subjects,
+    cohort.splits,
+    device=choose_device(config.pop("device")),
+    checkpoint=checkpoint,
+    **config,
+)
 record(snakemake.params, snakemake.output, rule=snakemake.rule)

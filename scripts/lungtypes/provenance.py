@@ -176,6 +176,16 @@ def sha256_of(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def checksum_of(path: str | Path) -> str:
+    """SHA-256 of a file, or of the names and bytes of all files of a folder."""
+    path = Path(path)
+    if not path.is_dir():
+        return sha256_of(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    text = "".join(f"{file.relative_to(path)} {sha256_of(file)}\n" for file in files)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 class JobParams(Protocol):
     """What every rule carries among its params: the results folder, its part of the config, its code's stamp."""
 
@@ -226,7 +236,7 @@ def write_run_manifest(results: str, *, state: str, config: Mapping, sheet: str,
         {
             "state": state,
             "config": _without_paths(config),
-            "sheet_sha256": sha256_of(sheet),
+            "sheet_sha256": sha256_of(sheet) if sheet else "",
             "command": [Path(command[0]).name, *_without_paths(command[1:])],
             "python": platform.python_version(),
             "platform": platform.platform(),

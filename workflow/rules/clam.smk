@@ -11,11 +11,19 @@ CLAM_MODEL = {
     "embedding": results("clam/embedding.tsv"),
     "history": results("clam/history.tsv"),
 }
-CLAM_MAPS = {
+CLAM_MAP_FOLDERS = {
     "maps": results("clam/maps/clam"),
     "group_maps": results("clam/group_maps"),
-    "summary": results("clam/map_summary.tsv"),
+    "parts": results("clam/map_parts"),
 }
+if config["clam"]["map"]["official"]:
+    CLAM_MAP_FOLDERS["official"] = results("clam/maps/clam-official")
+CLAM_MAP_TABLES = {
+    "summary": results("clam/map_summary.tsv"),
+    "regions": results("clam/map_regions.tsv"),
+    "groups": results("clam/group_maps.tsv"),
+}
+CLAM_MAPS = {**CLAM_MAP_FOLDERS, **CLAM_MAP_TABLES}
 CLAM = {**CLAM_K, **CLAM_MODEL, **CLAM_MAPS}
 
 
@@ -40,17 +48,12 @@ rule pretrain_clam:
         config={
             **{
                 k: config["clam"][k]
-                for k in (
-                    "window_hu",
-                    "background",
-                    "filters",
-                    "strides",
-                    "latent",
-                    "slope",
-                    "batch",
-                )
+                for k in ("window_hu", "background", "loss", "batch", "pretrain")
             },
-            "pretrain": config["clam"]["pretrain"],
+            "network": {
+                k: config["clam"][k]
+                for k in ("filters", "strides", "latent", "slope", "output")
+            },
             **{k: config[k] for k in ("seed", "device", "torch_threads")},
         },
         results=results_folder,
@@ -103,8 +106,7 @@ rule cluster_clam:
         runtime=240,
     params:
         config={
-            "cluster": config["clam"]["cluster"],
-            "batch": config["clam"]["batch"],
+            **{k: config["clam"][k] for k in ("loss", "cluster", "batch")},
             **{k: config[k] for k in ("seed", "device", "torch_threads")},
         },
         results=results_folder,
@@ -122,9 +124,8 @@ rule map_clam:
         assignment=CLAM_MODEL["assignment"],
         mask=TEMPLATE["mask"],
     output:
-        maps=directory(CLAM_MAPS["maps"]),
-        group_maps=directory(CLAM_MAPS["group_maps"]),
-        summary=CLAM_MAPS["summary"],
+        **{name: directory(path) for name, path in CLAM_MAP_FOLDERS.items()},
+        **CLAM_MAP_TABLES,
     log:
         results("logs/map_clam.log"),
     benchmark:
@@ -138,14 +139,13 @@ rule map_clam:
         runtime=240,
     params:
         config={
-            "map": config["clam"]["map"],
+            # which population map the report shows changes no map
+            "map": {
+                k: v for k, v in config["clam"]["map"].items() if k != "population"
+            },
             **{k: config[k] for k in ("device", "torch_threads")},
         },
         results=results_folder,
-        code=stamp(
-            "lungtypes.maps.channel_masking",
-            "lungtypes.maps.group_maps",
-            script="map_clam.py",
-        ),
+        code=stamp("lungtypes.methods.clam_maps", script="map_clam.py"),
     script:
         "../../scripts/map_clam.py"

@@ -73,6 +73,8 @@ wildcard_constraints:
     method="[a-z-]+",
     iteration=r"\d+",
     slot=r"\d+",
+    scenario="[a-z]+(-[a-z0-9]+)?",
+    seed=r"\d+",
 
 
 def results(path):
@@ -194,6 +196,19 @@ def rows_to_apply(wildcards):
         for row in INPUTS.applications.get(wildcards.subject, ())
     ]
     return settings("strict", "itk_threads", rows=rows)
+
+
+def everything(wildcards):
+    """What a study is run for: its report, the cohort without a method, or the simulation without a cohort."""
+    if not SUBJECTS:
+        return SIMULATION.values()
+    return REPORT if METHODS else [*COHORT_ARRAY, ATTRITION]
+
+
+def given_slice(wildcards):
+    """The user's template for the simulation study; a synthetic lung needs no file."""
+    study = config["simulation"]
+    return [study["image"], study["lungs"]] if study["image"] else []
 
 
 def previous_mean(wildcards):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from html import escape
 from pathlib import Path
 
 import pandas as pd
@@ -32,6 +33,7 @@ def associate_stage(
     Further scans of one person (split ``repeat``) are left out too: the models need independent rows.
     """
     assigned = pd.read_csv(assignment, sep="\t", dtype={"subject": str}, keep_default_na=False)
+    flag = assigned["flag"].iloc[0]
     clusters = assigned[assigned["split"] != "repeat"].set_index("subject")["cluster"]
     frame = read_clinical(clinical, settings)
     variables = [v for v in settings["table_one"] if v["name"] in frame]
@@ -53,12 +55,14 @@ def associate_stage(
         min_group=settings["min_group"],
         seed=seed,
     )
-    _write(table_one, first, table_one_html)
-    _write(outcomes_table, associate_outcomes(frame, clusters, **common, **drawing), outcomes_html)
-    _write(adjusted_means_table, adjusted_means(frame, clusters, **common), adjusted_means_html)
-    _write(comparison_table, compare_with_classification(frame, clusters, **common, **drawing), comparison_html)
+    _write(table_one, first, table_one_html, flag)
+    _write(outcomes_table, associate_outcomes(frame, clusters, **common, **drawing), outcomes_html, flag)
+    _write(adjusted_means_table, adjusted_means(frame, clusters, **common), adjusted_means_html, flag)
+    compared = compare_with_classification(frame, clusters, **common, **drawing)
+    _write(comparison_table, compared, comparison_html, flag)
 
 
-def _write(path: str | Path, table: pd.DataFrame, to_html: Callable[[pd.DataFrame], str]) -> None:
-    write_table(path, table)
-    write_text(Path(path).with_suffix(".html"), to_html(table))
+def _write(path: str | Path, table: pd.DataFrame, to_html: Callable[[pd.DataFrame], str], flag: str) -> None:
+    write_table(path, table.assign(flag=flag))
+    warning = f'<p class="flag">{escape(f"Read with care: {flag}.")}</p>\n' if flag else ""
+    write_text(Path(path).with_suffix(".html"), warning + to_html(table))

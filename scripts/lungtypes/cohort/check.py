@@ -53,14 +53,20 @@ def check_inputs(
 
     config : the merged config, from ``config_files`` and the command line. schema : of the config.
 
+    A config whose ``subjects`` is empty has no cohort: only the simulation study can run with it.
+
     Raises
     ------
     InputError : the faults of all files at once; without any, an empty sheet.
     """
     faults = [fault for file in dict.fromkeys(map(str, config_files)) for fault in file_faults(file)]
     faults += config_faults(config, schema)
+    if config.get("subjects") == "":
+        if faults:
+            raise InputError("\n".join(faults))
+        return _without_cohort("config without a cohort (subjects is empty), for the simulation study: no fault found")
 
-    sheet = _table(config, "subjects", faults, needed=True)
+    sheet = _table(config, "subjects", faults)
     parts: dict[str, str] = {}
     if sheet is not None:
         faults += sheet_faults(config["subjects"], sheet)
@@ -99,6 +105,8 @@ def check_inputs(
 
 def load_inputs(config: Mapping[str, object]) -> Inputs:
     """The same without any check, for the jobs of a workflow whose inputs were checked when it began."""
+    if config["subjects"] == "":
+        return _without_cohort()
     sheet = read_sheet(config["subjects"], check=False)
     n_clinical = len(read_table(config["clinical"])) if is_given(config["clinical"]) else 0
     decisions = read_decisions(config.get("decisions", ""), check=False)
@@ -106,13 +114,15 @@ def load_inputs(config: Mapping[str, object]) -> Inputs:
     return Inputs(sheet, splits(sheet), decisions, n_clinical, applications)
 
 
-def _table(config: Mapping[str, object], key: str, faults: list[str], *, needed: bool = False) -> pd.DataFrame | None:
+def _without_cohort(summary: str = "") -> Inputs:
+    return Inputs(pd.DataFrame({"subject": []}, dtype=str), {}, {}, 0, {}, summary)
+
+
+def _table(config: Mapping[str, object], key: str, faults: list[str]) -> pd.DataFrame | None:
     """The table that the config names, or None: not given, or its faults were added to ``faults``."""
     path = config.get(key)
     if not isinstance(path, str):  # the schema's fault
         return None
-    if needed and not path:
-        faults.append(f"config, {key}: is empty, expected the path of the sample sheet. Fill it in.")
     if not path or (path == MAY_BE_ABSENT.get(key) and not os.path.exists(path)):
         return None
     try:

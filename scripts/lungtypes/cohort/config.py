@@ -78,11 +78,15 @@ def k_faults(config: Mapping[str, object], n_training: int) -> list[str]:
 def _contradictions(config: Mapping[str, object]) -> list[str]:
     """What each key allows by itself and two keys together do not."""
     faults = []
-    size, strides, filters = config["volumes"]["size"], config["clam"]["strides"], config["clam"]["filters"]
-    if len(strides) != len(filters):
-        faults.append(f"clam.strides: found {len(strides)} values, expected {len(filters)} as in clam.filters.")
-    if size % prod(strides):
-        faults.append(f"volumes.size: found {size}, expected a multiple of {prod(strides)} (product of clam.strides).")
+    networks = {"clam": "volumes"} if config["subjects"] else {"simulation": "simulation"}
+    for section, grid in networks.items():
+        size, strides, n_filters = config[grid]["size"], config[section]["strides"], len(config["clam"]["filters"])
+        key = f"{section}.strides"
+        if len(strides) != n_filters:
+            faults.append(f"{key}: found {len(strides)} values, expected {n_filters} as in clam.filters.")
+        if size % prod(strides):
+            faults.append(f"{grid}.size: found {size}, expected a multiple of {prod(strides)} (product of {key}).")
+    faults += _simulation_faults(config["simulation"])
     k = config["clam"]["k"]
     if k["maximum"] < k["minimum"]:
         faults.append(f"clam.k.maximum: found {k['maximum']}, expected at least clam.k.minimum ({k['minimum']}).")
@@ -91,11 +95,32 @@ def _contradictions(config: Mapping[str, object]) -> list[str]:
     for section in ("lungs", "register"):
         faults += _limit_faults(section, config[section]["checks"])
     faults += engine_faults(config["lungs"]["engine"], config["lungs"]["lungmask_weights"])
+    maps = config["clam"]["map"]
+    if maps["emulate_channel_bug"] and not maps["official"]:
+        faults.append(
+            "clam.map.emulate_channel_bug: found true without clam.map.official. Set it to false, or official to true."
+        )
     if config["template"]["minimum"] > config["template"]["maximum"]:
         faults.append("template.minimum: found more than template.maximum.")
-    if config["clam"]["window_hu"][0] >= config["clam"]["window_hu"][1]:
+    window = config["clam"]["window_hu"]
+    if window != "data" and window[0] >= window[1]:
         faults.append("clam.window_hu: found the larger value first, expected [low, high] in HU.")
     return faults + _template_contradictions(config["template"])
+
+
+def _simulation_faults(study: Mapping[str, object]) -> list[str]:
+    faults = []
+    for name, other in (("image", "lungs"), ("lungs", "image")):
+        value = study[name]
+        if value and not study[other]:
+            faults.append(f"simulation.{name}: found {value!r} without simulation.{other}, expected both or neither.")
+        if value and not os.path.exists(value):
+            faults.append(f"simulation.{name}: found {value!r}, which does not exist or cannot be read. Mend the path.")
+    lesions = study["lesions"]
+    if lesions["fixed_location"] > lesions["locations"]:
+        found = f"found {lesions['fixed_location']}, expected at most {lesions['locations']}"
+        faults.append(f"simulation.lesions.fixed_location: {found} (simulation.lesions.locations).")
+    return faults
 
 
 def _limit_faults(section: str, checks: Mapping[str, Mapping[str, object]]) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lungtypes.evaluation.choose_k import choose_k
+from lungtypes.evaluation.choose_k import choose_k, structure_flag
 from lungtypes.provenance import write_json, write_table
 
 
@@ -47,5 +47,7 @@ def choose_stage(
         k, chosen_by = int(n_clusters), "config"
         reason = f"K = {k}: set in the config; the rule {rule} would have chosen {selection.k}. {selection.reason}"
         selection.table["chosen"] = selection.table["k"] == k
-    write_table(table, selection.table)
-    write_json(choice, {"k": int(k), "rule": chosen_by, "reason": reason, "null_p": float(selection.null_p)})
+    flag = structure_flag(selection.null_p)
+    write_table(table, selection.table.assign(flag=flag))
+    found = {"k": int(k), "rule": chosen_by, "reason": reason, "null_p": float(selection.null_p), "flag": flag}
+    write_json(choice, found)

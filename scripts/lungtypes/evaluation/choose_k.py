@@ -28,6 +28,11 @@ NULL_LEVEL = 0.05  # a single Gaussian is called rejected at or below this p val
 ONE_CLUSTER = "not defined for one cluster"
 
 
+def structure_flag(null_p: float) -> str:
+    """What every table of clusters carries in its column ``flag``: nothing, or that there may be one group only."""
+    return "" if null_p <= NULL_LEVEL else f"one group not rejected (p = {null_p:.2g})"
+
+
 @dataclass(frozen=True)
 class KSelection:
     """The chosen number of clusters and how it was found.

@@ -27,6 +27,7 @@ def evaluate_stage(
 ) -> None:
     """Read the tables, find the reference label if the config names one, write the metrics."""
     assigned = pd.read_csv(assignment, sep="\t", dtype={"subject": str}, keep_default_na=False)
+    chosen = json.loads(Path(choice).read_text())
     result = evaluate_clustering(
         assigned[assigned["split"] != "repeat"],  # further scans of one person are not independent
         pd.read_csv(embedding, sep="\t", dtype={"subject": str}),
@@ -34,10 +35,10 @@ def evaluate_stage(
         reference_name=reference_column,
         n_permutations=n_permutations,
         n_bootstrap=n_bootstrap,
-        null_p=json.loads(Path(choice).read_text())["null_p"],
+        null_p=chosen["null_p"],
         seed=seed,
     )
-    write_table(table, result)
+    write_table(table, result.assign(flag=chosen["flag"]))
 
 
 def read_reference(path: str, column: str) -> pd.Series | None:

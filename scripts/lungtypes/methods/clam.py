@@ -1,23 +1,28 @@
 """CLAM's deep clustering (Ryan et al. 2020, sections 2.1-2.2): pre-train, embed, cluster, assign.
 
-Phase 1 learns to reconstruct (eq. 2). Phase 2 adds the clustering layer: soft assignment q by a
-Student-t kernel (eq. 4), target p computed on the full set (eq. 5), loss = reconstruction + gamma KL (eq. 6).
+Phase 1 learns to reconstruct (eq. 2). Phase 2 adds the clustering layer: soft assignment q by a Student-t kernel
+(eq. 4), target p computed on the full set (eq. 7), loss = reconstruction + gamma KL (eq. 5 and 6).
+
+Each loss is printed as a sum over voxels and scans, and is a mean in the authors' code; ``loss`` says which. It does
+not change phase 1 (Adam does not see the scale of a loss), but in phase 2 the sum gives the reconstruction as many
+times more weight as an image has voxels.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+from lungtypes.evaluation.kmeans import kmeans, one_thread
+from lungtypes.methods.training import GOOD_EVERY, Checkpoint, State, train
 from lungtypes.networks.cae import ConvolutionalAutoencoder, initialise_like_keras
 from lungtypes.randomness import derive_seed
 
@@ -25,72 +30,117 @@ logger = logging.getLogger(__name__)
 
 FLOOR = 1e-7  # inside logarithms, as Keras does
 MAX_SHARE, FLAT_MARGIN = 0.95, 0.05  # collapse: one cluster holds 95 %; flat: mean max q below 1/K + 0.05
-MAX_RETRIES = 2
+ADAM = {"betas": (0.9, 0.999), "eps": 1e-7}  # the defaults of Keras, on which the authors' code runs
+
+Loss = Literal["mean", "sum"]
+
+
+class Images(Protocol):
+    """Network inputs: ``images[index]`` is (n, *size) float32 in 0-1; an array, or made batch by batch."""
+
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: NDArray[np.int64]) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A trained autoencoder and its history: epoch, phase, reconstruction (mean squared error per voxel)."""
+    """A trained autoencoder and its history (see :func:`lungtypes.methods.training.train`)."""
 
     model: ConvolutionalAutoencoder
     history: pd.DataFrame
+    events: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Clustered:
-    """Phase 2's result: model, centroids (K, latent), q (N, K), history, and the learning rate that held."""
+    """Phase 2's result: model, centroids (K, latent), q (N, K), scale of the kernel, history, what the guard did."""
 
     model: ConvolutionalAutoencoder
     centroids: NDArray[np.float32]
     q: NDArray[np.float64]
+    scale: float
     history: pd.DataFrame
     learning_rate: float
-    events: tuple[str, ...] = field(default=())
+    events: tuple[str, ...]
+    finished: bool
+
+
+def reconstruction_loss(output: Tensor, images: Tensor, loss: Loss) -> Tensor:
+    """Squared error of a batch (n, 1, *size): ``sum`` over voxels and scans (eq. 2), or their ``mean``."""
+    return nn.functional.mse_loss(output, images, reduction=loss)
+
+
+def clustering_loss(p: Tensor, q: Tensor, loss: Loss) -> Tensor:
+    """KL(P||Q) of a batch (n, K), summed over clusters; over scans the ``sum`` (eq. 6) or the ``mean``."""
+    p, q = p.clamp_min(FLOOR), q.clamp_min(FLOOR)
+    divergence = (p * (p.log() - q.log())).sum(dim=1)
+    return divergence.sum() if loss == "sum" else divergence.mean()
 
 
 def pretrain(
-    images: NDArray[np.float32],
+    images: Images,
     *,
     filters: Sequence[int],
     strides: Sequence[int],
     latent: int,
     slope: float,
+    output: Literal["linear", "leaky_relu"],
+    loss: Loss,
     epochs: int,
     learning_rate: float,
     batch: int,
     seed: int,
     device: str,
+    checkpoint: Checkpoint | None = None,
 ) -> Pretrained:
-    """Phase 1: the autoencoder alone.
+    """Phase 1: the autoencoder alone, with Adam on shuffled batches.
 
-    images : (N, *size) float32 in 0-1. Loss: mean squared error over voxels and scans; Adam, shuffled batches.
+    images : (N, *size) float32 in 0-1. The rest: see :class:`ConvolutionalAutoencoder`,
+    :func:`reconstruction_loss` and :func:`lungtypes.methods.training.train`.
+
+    Raises FloatingPointError when no rate gives finite losses.
     """
     size = images.shape[1:]
-    model = ConvolutionalAutoencoder(size=size, filters=filters, strides=strides, latent=latent, slope=slope)
+    model = ConvolutionalAutoencoder(
+        size=size, filters=filters, strides=strides, latent=latent, slope=slope, output=output
+    )
     initialise_like_keras(model, seed=derive_seed(seed, "clam", "weights"))
     model.to(device)
-    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, eps=1e-7)
-    shuffle = torch.Generator().manual_seed(derive_seed(seed, "clam", "pretrain", "shuffle"))
-    rows = []
-    for epoch in range(1, epochs + 1):
-        total = 0.0
-        for index in torch.randperm(len(images), generator=shuffle).split(batch):
+    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, **ADAM)
+
+    def run_epoch(epoch: int) -> dict[str, float]:
+        model.train()
+        total = torch.zeros((), device=device, dtype=torch.float64)
+        for index in shuffled(len(images), batch, seed, "clam", "pretrain", epoch):
             x = _batch(images, index, device)
-            loss = nn.functional.mse_loss(model(x)[0], x)
+            error = reconstruction_loss(model(x)[0], x, loss)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            error.backward()
             optimiser.step()
-            total += float(loss.detach()) * len(index)
-        rows.append({"phase": "pretrain", "epoch": epoch, "reconstruction": total / len(images)})
-        if not np.isfinite(total):
-            raise FloatingPointError(f"pre-training: found a loss that is not finite in epoch {epoch}. Lower the rate.")
-    logger.info("pre-training: %d epochs, reconstruction %.6f", epochs, rows[-1]["reconstruction"])
-    return Pretrained(model, pd.DataFrame(rows))
+            total += _of_epoch(error, len(index), len(images), loss)
+        return {"phase": "pretrain", "reconstruction": float(total)}
+
+    trained = train(
+        State(dict(model.named_parameters()), optimiser),
+        epochs=epochs,
+        learning_rate=learning_rate,
+        run_epoch=run_epoch,
+        fault=lambda row: "" if np.isfinite(row["reconstruction"]) else "loss not finite",
+        checkpoint=checkpoint,
+        name="pre-training",
+    )
+    if not trained.finished:
+        raise FloatingPointError(
+            f"pre-training failed: {'; '.join(trained.events)}. Lower clam.pretrain.learning_rate."
+        )
+    logger.info("pre-training: %d epochs, reconstruction %.6f", epochs, trained.history.reconstruction.iloc[-1])
+    return Pretrained(model, trained.history, trained.events)
 
 
-def embed(
-    model: ConvolutionalAutoencoder, images: NDArray[np.float32], *, batch: int, device: str
-) -> NDArray[np.float32]:
+def embed(model: ConvolutionalAutoencoder, images: Images, *, batch: int, device: str) -> NDArray[np.float32]:
     """Embeddings (N, latent) of (N, *size) images; one scan's does not depend on the others'."""
     model.eval()
     with torch.inference_mode():
@@ -98,131 +148,159 @@ def embed(
     return torch.cat(parts).numpy()
 
 
-def soft_assignment(z: Tensor, centroids: Tensor) -> Tensor:
-    """q (N, K) of eq. 4: Student-t kernel with one degree of freedom, rows sum to 1."""
-    squared = (z[:, None, :] - centroids[None, :, :]).square().sum(-1)  # (N, K)
+def soft_assignment(z: Tensor, centroids: Tensor, scale: float = 1.0) -> Tensor:
+    """q (N, K) of eq. 4: Student-t kernel with one degree of freedom, rows sum to 1.
+
+    z (N, latent), centroids (K, latent); ``scale`` multiplies both (1 in the paper).
+    """
+    squared = (z[:, None, :] - centroids[None, :, :]).square().sum(-1) * scale**2  # (N, K)
     kernel = 1.0 / (1.0 + squared)
     return kernel / kernel.sum(dim=1, keepdim=True)
 
 
 def target_distribution(q: Tensor) -> Tensor:
-    """p (N, K) of eq. 5 from q of the full set: q squared over cluster frequency, rows sum to 1."""
+    """p (N, K) of eq. 7 from q of the full set: q squared over cluster frequency, rows sum to 1."""
     weight = q.square() / q.sum(dim=0).clamp_min(FLOOR)
     return weight / weight.sum(dim=1, keepdim=True)
 
 
 def cluster(
-    pretrained: ConvolutionalAutoencoder,
-    images: NDArray[np.float32],
+    model: ConvolutionalAutoencoder,
+    images: Images,
     *,
     k: int,
+    loss: Loss,
     gamma: float,
     epochs: int,
     learning_rate: float,
     refresh_epochs: int,
     n_init: int,
+    latent_scale: Literal["none", "nearest_centroid"],
     batch: int,
     seed: int,
     device: str,
+    checkpoint: Checkpoint | None = None,
 ) -> Clustered:
-    """Phase 2: k-means start, then autoencoder and centroids are trained together.
+    """Phase 2: k-means start, then autoencoder and centroids are trained together; ``model`` is changed in place.
 
-    KL is the sum over clusters, mean over scans; reconstruction the mean over voxels and scans.
-    On collapse, flat q or a loss that is not finite the pre-trained weights come back and the rate
-    is divided by 10, twice at the most; ``events`` says so. Empty clusters stay (labels keep their meaning).
+    latent_scale : ``nearest_centroid`` divides all distances by the start's mean distance to the nearest centroid, so
+    that the kernel, which has a width of 1, tells clusters of any embedding apart; ``none`` is the paper.
+
+    The guard takes back a collapse (one cluster holds over 95 % of the scans), a flat q (near 1/K for all) and losses
+    that are not finite. What is so from the start is no fault of the training. A cluster that loses all of its scans
+    stays, empty, so that labels keep their meaning; ``events`` say so.
     """
-    start = {name: tensor.detach().clone() for name, tensor in pretrained.state_dict().items()}
-    z = embed(pretrained, images, batch=batch, device=device)
-    with threadpool_limits(1):
-        kmeans = KMeans(k, n_init=n_init, random_state=derive_seed(seed, "clam", "kmeans", k)).fit(z.astype(np.float64))
-    rate, events = learning_rate, []
-    q_start = soft_assignment(torch.from_numpy(z), torch.from_numpy(kmeans.cluster_centers_).float())
-    flat_start = _is_flat(q_start)
-    if flat_start:  # small latent distances: the kernel cannot tell clusters apart, training changes little
-        events.append(f"q is flat from the start (mean largest q {float(q_start.max(dim=1).values.mean()):.2f})")
-    for attempt in range(MAX_RETRIES + 1):
-        pretrained.load_state_dict(start)
-        schedule = (gamma, epochs, rate, refresh_epochs, batch, seed, device)
-        result = _train_clusters(pretrained, images, kmeans.cluster_centers_, *schedule, flat_start)
-        if isinstance(result, Clustered):
-            return Clustered(result.model, result.centroids, result.q, result.history, rate, tuple(events))
-        events.append(f"rate {rate:g}: {result}; pre-trained weights restored")
-        logger.warning("clustering, attempt %d: %s", attempt + 1, events[-1])
-        rate /= 10
-    raise FloatingPointError(f"clustering with K = {k} failed: {'; '.join(events)}. Look at clam/k_selection.tsv.")
+    z = embed(model, images, batch=batch, device=device)
+    with one_thread():
+        start = kmeans(z.astype(np.float64), k, n_init=n_init, seed=derive_seed(seed, "clam", "kmeans", k))
+    scale = _latent_scale(z, start.centres) if latent_scale == "nearest_centroid" else 1.0
+    centroids = nn.Parameter(torch.tensor(start.centres, dtype=torch.float32, device=device))
+    optimiser = torch.optim.Adam([*model.parameters(), centroids], lr=learning_rate, **ADAM)
+    state = State({**dict(model.named_parameters()), "centroids": centroids}, optimiser)
 
+    def q_of_all() -> Tensor:
+        found = torch.from_numpy(embed(model, images, batch=batch, device=device))
+        return soft_assignment(found, centroids.detach().cpu(), scale)  # (N, K)
 
-def _train_clusters(
-    model: ConvolutionalAutoencoder,
-    images: NDArray[np.float32],
-    centres: NDArray[np.float64],
-    gamma: float,
-    epochs: int,
-    rate: float,
-    refresh: int,
-    batch: int,
-    seed: int,
-    device: str,
-    flat_start: bool,
-) -> Clustered | str:
-    centroids = nn.Parameter(torch.tensor(centres, dtype=torch.float32, device=device))
-    optimiser = torch.optim.Adam([*model.parameters(), centroids], lr=rate, eps=1e-7)
-    shuffle = torch.Generator().manual_seed(derive_seed(seed, "clam", "cluster", "shuffle"))
-    everything, rows, labels, p = torch.arange(len(images)), [], None, None
-    for epoch in range(1, epochs + 1):
-        if p is None or (epoch - 1) % refresh == 0:
-            p = target_distribution(_q_of(model, images, centroids, batch, device)).to(device)
+    q = q_of_all()
+    state.memory |= {"p": target_distribution(q), "labels": q.argmax(dim=1)}
+    at_start = _health(q)
+    events = _start_events(at_start, k)
+
+    def run_epoch(epoch: int) -> dict[str, float]:
         model.train()
-        sums = {"reconstruction": 0.0, "clustering": 0.0}
-        for index in torch.randperm(len(images), generator=shuffle).split(batch):
+        sums = torch.zeros(2, device=device, dtype=torch.float64)
+        p, q_seen = state.memory["p"].to(device), torch.zeros(len(images), k, device=device)
+        for index in shuffled(len(images), batch, seed, "clam", "cluster", epoch):
             x = _batch(images, index, device)
-            reconstruction, z = model(x)
-            q = soft_assignment(z.float(), centroids).clamp_min(FLOOR)
-            target = p[index.to(p.device)].clamp_min(FLOOR)
-            divergence = (target * (target.log() - q.log())).sum(dim=1).mean()
-            error = nn.functional.mse_loss(reconstruction, x)
+            output, z = model(x)
+            q = soft_assignment(z.float(), centroids, scale)
+            error = reconstruction_loss(output, x, loss)
+            divergence = clustering_loss(p[index.to(device)], q, loss)
             optimiser.zero_grad(set_to_none=True)
             (error + gamma * divergence).backward()
             optimiser.step()
-            sums["reconstruction"] += float(error.detach()) * len(index)
-            sums["clustering"] += float(divergence.detach()) * len(index)
-        q_all = _q_of(model, images, centroids, batch, device)
-        new_labels = q_all.argmax(dim=1)
-        changed = 0.0 if labels is None else float((new_labels != labels).float().mean())
-        labels = new_labels
-        row = {"phase": "cluster", "epoch": epoch, **{n: v / len(everything) for n, v in sums.items()}}
-        row |= {"total": row["reconstruction"] + gamma * row["clustering"], "labels_changed": changed}
-        row |= {"mean_max_q": float(q_all.max(dim=1).values.mean()), "learning_rate": rate}
-        rows.append(row)
-        fault = _fault(q_all, labels, row["total"], flat_start)
-        if fault:
-            return f"{fault} in epoch {epoch}"
-    q_final = _q_of(model, images, centroids, batch, device).double().cpu().numpy()
-    return Clustered(model, centroids.detach().cpu().numpy(), q_final, pd.DataFrame(rows), rate)
+            q_seen[index.to(device)] = q.detach()
+            sums += torch.stack([_of_epoch(part, len(index), len(images), loss) for part in (error, divergence)])
+        checked = epoch in (1, epochs) or epoch % GOOD_EVERY == 0
+        refreshed = epoch % refresh_epochs == 0
+        q = q_of_all() if checked or refreshed else q_seen.cpu()  # else as each scan's batch saw it
+        labels = q.argmax(dim=1)
+        changed = float((labels != state.memory["labels"]).float().mean())
+        state.memory["labels"] = labels
+        if refreshed:
+            state.memory["p"] = target_distribution(q)
+        reconstruction, clustering = sums.tolist()
+        row = {"phase": "cluster", "reconstruction": reconstruction, "clustering": clustering}
+        return row | {"total": reconstruction + gamma * clustering, "labels_changed": changed, **_health(q)}
+
+    trained = train(
+        state,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        run_epoch=run_epoch,
+        fault=lambda row: _fault(row, at_start, k),
+        checkpoint=checkpoint,
+        name=f"clustering with K = {k}",
+    )
+    q = q_of_all().double().numpy()
+    events += [*trained.events, *_empty_events(q)]
+    found = centroids.detach().cpu().numpy()
+    return Clustered(model, found, q, scale, trained.history, trained.learning_rate, tuple(events), trained.finished)
 
 
-def _is_flat(q: Tensor) -> bool:
-    return q.shape[1] > 1 and float(q.max(dim=1).values.mean()) < 1 / q.shape[1] + FLAT_MARGIN
+def shuffled(n: int, batch: int, seed: int, *names: str | int) -> Sequence[Tensor]:
+    """Indices of n scans in random order, cut into batches; ``names`` (phase, epoch) say which order."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, *names, "shuffle"))
+    return torch.randperm(n, generator=generator).split(batch)
 
 
-def _fault(q: Tensor, labels: Tensor, total: float, flat_start: bool) -> str:
-    k = q.shape[1]
-    if not np.isfinite(total) or not bool(torch.isfinite(q).all()):
+def _of_epoch(value: Tensor, n: int, of: int, loss: Loss) -> Tensor:
+    """What a batch of n scans adds to its epoch's loss: sums add up, means by their share of the scans."""
+    return value.detach().double() * (1.0 if loss == "sum" else n / of)
+
+
+def _latent_scale(z: NDArray, centres: NDArray) -> float:
+    nearest = np.linalg.norm(z[:, None].astype(np.float64) - centres[None], axis=2).min(axis=1).mean()
+    return float(1.0 / nearest) if nearest > 0 else 1.0
+
+
+def _health(q: Tensor) -> dict[str, float]:
+    sizes = torch.bincount(q.argmax(dim=1), minlength=q.shape[1])
+    return {
+        "mean_max_q": float(q.max(dim=1).values.mean()),
+        "largest_share": float(sizes.max()) / len(q),
+        "n_clusters_used": int((sizes > 0).sum()),
+    }
+
+
+def _fault(row: Mapping[str, float], at_start: Mapping[str, float], k: int) -> str:
+    if not np.isfinite(row["total"]) or not np.isfinite(row["mean_max_q"]):
         return "loss not finite"
-    if k == 1:
-        return ""
-    share = float(torch.bincount(labels, minlength=k).max()) / len(labels)
-    if share > MAX_SHARE:
-        return f"collapse: one cluster holds {100 * share:.0f} %"
-    if not flat_start and _is_flat(q):
-        return "flat assignment: q near 1/K for every scan"
+    if k > 1 and row["largest_share"] > MAX_SHARE >= at_start["largest_share"]:
+        return f"collapse: one cluster holds {100 * row['largest_share']:.0f} %"
+    if k > 1 and _is_flat(row, k) and not _is_flat(at_start, k):
+        return f"flat assignment: q near 1/{k} for every scan"
     return ""
 
 
-def _q_of(model: ConvolutionalAutoencoder, images: NDArray, centroids: Tensor, batch: int, device: str) -> Tensor:
-    z = torch.from_numpy(embed(model, images, batch=batch, device=device))
-    with torch.no_grad():
-        return soft_assignment(z, centroids.detach().cpu())
+def _is_flat(health: Mapping[str, float], k: int) -> bool:
+    return health["mean_max_q"] < 1 / k + FLAT_MARGIN
+
+
+def _start_events(at_start: Mapping[str, float], k: int) -> list[str]:
+    events = []
+    if k > 1 and _is_flat(at_start, k):  # the kernel cannot tell clusters apart: training changes little
+        events.append(f"q is flat from the start (mean largest q {at_start['mean_max_q']:.2f})")
+    if k > 1 and at_start["largest_share"] > MAX_SHARE:
+        events.append(f"one cluster holds {100 * at_start['largest_share']:.0f} % from the start")
+    return events
+
+
+def _empty_events(q: NDArray) -> list[str]:
+    k = q.shape[1]
+    empty = k - len(np.unique(q.argmax(axis=1)))
+    return [f"{empty} of {k} clusters ended empty"] if empty else []
 
 
 def order_by_density(q: NDArray, mean_hu: NDArray) -> NDArray[np.int64]:
@@ -255,5 +333,5 @@ def embedding_table(subjects: Sequence[str], before: NDArray, after: NDArray) ->
     return pd.concat(parts, ignore_index=True)
 
 
-def _batch(images: NDArray[np.float32], index: Tensor, device: str) -> Tensor:
+def _batch(images: Images, index: Tensor, device: str) -> Tensor:
     return torch.from_numpy(images[index.numpy()]).unsqueeze(1).to(device)  # (n, 1, *size)

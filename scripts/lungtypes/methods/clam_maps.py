@@ -1,8 +1,13 @@
-"""CLAM of every scan for its own cluster, group maps, and their summary (Ryan et al. 2020, section 3)."""
+"""CLAM of every scan for its own cluster, group maps, and their tables (Ryan et al. 2020, section 3).
+
+Scans go through one at a time: a map is written at once, and running sums keep what the group maps need of it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,59 +16,92 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lungtypes.errors import InputError
+from lungtypes.imaging.zones import REGIONS
 from lungtypes.maps.channel_masking import ChannelMap, channel_confidence_map
-from lungtypes.maps.group_maps import average_maps, balanced_population, describe_map, mean_ct
+from lungtypes.maps.coverage import describe_map, describe_regions
+from lungtypes.maps.group_maps import DensityAccumulator
+from lungtypes.maps.map_parts import MapParts, write_parts
+from lungtypes.maps.official_map import official_raw, official_sum
 from lungtypes.methods.clam import soft_assignment
 from lungtypes.methods.intensity import OUTSIDE, Intensity
+from lungtypes.methods.map_groups import MapGroups, write_image
 from lungtypes.networks.cae import ConvolutionalAutoencoder
 from lungtypes.provenance import whole_folder
 
 if TYPE_CHECKING:
-    from lungtypes.imaging.geometry import Volume
     from lungtypes.imaging.volume_files import Cohort
+
+logger = logging.getLogger(__name__)
+
+PUBLISHED, OFFICIAL = "clam", "clam-official"
 
 
 @dataclass(frozen=True)
 class Explained:
-    """maps: one per scan, in cohort order; clusters: 1..K, the cluster that each map explains; k: all clusters."""
+    """A fitted model on its device, and all that a map needs of it."""
 
-    maps: tuple[ChannelMap, ...]
-    clusters: NDArray[np.int64]
-    k: int
+    model: ConvolutionalAutoencoder
+    centroids: Tensor  # (K, latent)
+    scale: float
+    intensity: Intensity
+    device: str
+
+    def image(self, scan: NDArray[np.int16]) -> Tensor:
+        """Network input (1, 1, *size) of one scan in HU, OUTSIDE where no lung is."""
+        return torch.from_numpy(self.intensity.normalise(np.asarray(scan)[None]))[None].to(self.device)
+
+    def score(self, cluster: int) -> Callable[[Tensor], Tensor]:
+        """Images -> (n,) probability of ``cluster`` (1..K)."""
+        return lambda images: soft_assignment(self.model.encode(images), self.centroids, self.scale)[:, cluster - 1]
+
+
+@dataclass(frozen=True)
+class MapFolders:
+    """Where files go: a map a scan (``clam-official`` lies beside it), group maps, and what the maps are made of."""
+
+    maps: Path
+    group_maps: Path
+    parts: Path
+
+
+@dataclass(frozen=True)
+class MapTables:
+    """summary, one row a scan; regions, one row a scan and region; groups, one row a group map."""
+
+    summary: pd.DataFrame
+    regions: pd.DataFrame
+    groups: pd.DataFrame
+
+
+def explain_with(
+    model: ConvolutionalAutoencoder, settings: Mapping[str, object], arrays: Mapping[str, NDArray], *, device: str
+) -> Explained:
+    """What ``load_autoencoder`` returned, ready to explain scans on ``device``."""
+    centroids = torch.from_numpy(arrays["centroids"]).to(device)
+    scale = float(settings.get("scale", 1.0))
+    return Explained(model.to(device).eval(), centroids, scale, Intensity(**settings["intensity"]), device)
 
 
 def explain_assignments(
-    fitted: tuple[ConvolutionalAutoencoder, dict, dict[str, NDArray]],
+    explained: Explained,
     array: NDArray[np.int16],
     clusters: NDArray[np.int64],
     *,
     chunk_channels: int,
-    correct_shift: bool,
-    device: str,
-) -> Explained:
-    """Map every scan of (N, Z, Y, X) for its assigned cluster (N,) in 1..K, as published (eq. 8-9).
-
-    correct_shift puts maps of networks with stride-1 layers where the activations really lie.
-    """
-    model, settings, arrays = fitted
-    model.to(device).eval()
-    centroids = torch.from_numpy(arrays["centroids"]).to(device)
-    intensity = Intensity(**settings["intensity"])
-    offset = model.activation_offset if correct_shift else 0.0
-    maps = []
+    offset: float,
+) -> Iterator[ChannelMap]:
+    """Map every scan of (N, *size) for its assigned cluster (N,) in 1..K, as published (eq. 8-9), one by one."""
     for scan, cluster in zip(array, clusters, strict=True):
-        image = torch.from_numpy(intensity.normalise(np.asarray(scan)[None]))[None].to(device)  # (1, 1, Z, Y, X)
-
-        def score(images: torch.Tensor, k: int = int(cluster) - 1) -> torch.Tensor:
-            return soft_assignment(model.encode(images), centroids)[:, k]
-
-        found = channel_confidence_map(
-            image, activations=model.activations, score=score, chunk_channels=chunk_channels, offset=offset
+        yield channel_confidence_map(
+            explained.image(scan),
+            activations=explained.model.activations,
+            score=explained.score(int(cluster)),
+            chunk_channels=chunk_channels,
+            offset=offset,
         )
-        maps.append(found)
-    return Explained(tuple(maps), np.asarray(clusters), len(centroids))
 
 
 def read_clusters(path: str | Path, subjects: Sequence[str]) -> NDArray[np.int64]:
@@ -77,66 +115,141 @@ def read_clusters(path: str | Path, subjects: Sequence[str]) -> NDArray[np.int64
 
 
 def write_maps(
-    maps_dir: Path, group_dir: Path, explained: Explained, *, cohort: Cohort, regions: dict[str, NDArray[np.bool_]]
-) -> pd.DataFrame:
-    """Write one NIfTI a subject, the group maps, and the mean CT of each cluster; return map_summary.
+    folders: MapFolders,
+    explained: Explained,
+    cohort: Cohort,
+    clusters: NDArray[np.int64],
+    regions: Mapping[str, NDArray[np.bool_]],
+    *,
+    chunk_channels: int,
+    correct_shift: bool,
+    official: bool,
+    emulate_channel_bug: bool,
+) -> MapTables:
+    """Map every scan for its assigned cluster; write one NIfTI a scan, group maps, and the parts of each map.
 
-    Group maps: clam_cluster{k}_mean/sd, clam_population_subject_mean/sd, clam_population_balanced_mean;
-    ct_mean_cluster{k}, ct_mean_population. Degenerate maps are left out of the means and counted; so are further
-    scans of one person (split ``repeat``).
+    Parameters
+    ----------
+    cohort : scans (N, Z, Y, X) with their grid; clusters : (N,) in 1..K.
+    regions : masks of the template on that grid, as ``Cohort.regions`` makes them.
+    correct_shift : puts maps of networks with stride-1 layers where the activations really lie.
+    official : also write ``clam-official``, the map of the authors' code; emulate_channel_bug : with its fault.
+
+    Group maps: clam_cluster{k}_mean, _sd, _count (importance above 0.5), clam_population_subject_mean, _sd, _count,
+    clam_population_balanced_mean, _sd; ct_mean_ and ct_count_cluster{k}, _population. An SD needs two maps.
+    Degenerate maps are left out and counted; so are further scans of one person (split ``repeat``).
     """
-    rows = []
-    voxel_ml = cohort.grid.spacing_mm**3 / 1000
-    for subject, cluster, found, scan in zip(
-        cohort.subjects, explained.clusters, explained.maps, cohort.array, strict=True
+    offset = explained.model.activation_offset if correct_shift else 0.0
+    options = {"k": len(explained.centroids), "shape": tuple(cohort.grid.shape)}
+    groups = MapGroups(PUBLISHED, **options, keep_degenerate=False, balanced=True)
+    found = explain_assignments(explained, cohort.array, clusters, chunk_channels=chunk_channels, offset=offset)
+    with (
+        whole_folder(folders.maps) as maps,
+        whole_folder(folders.group_maps) as group_maps,
+        whole_folder(folders.parts) as parts,
     ):
+        summary, by_region = _publish(maps, parts, found, groups, cohort, clusters, regions, offset)
+        tables = [groups.write(group_maps, cohort.grid, regions["lungs"])]
+        _write_mean_ct(group_maps, cohort, clusters, options["k"])
+        authors = folders.maps.with_name(OFFICIAL)
+        if official:
+            groups = MapGroups(OFFICIAL, **options, keep_degenerate=True, balanced=False)
+            bounds = {"chunk_channels": chunk_channels, "emulate_channel_bug": emulate_channel_bug}
+            with whole_folder(authors) as official_maps:
+                _publish_official(official_maps, explained, groups, cohort, clusters, **bounds)
+            tables.append(groups.write(group_maps, cohort.grid, regions["lungs"]))
+        else:
+            shutil.rmtree(authors, ignore_errors=True)  # of an earlier run, and so of another model
+    logger.info("maps: %d scans, %d degenerate", len(summary), int(summary["degenerate"].sum()))
+    return MapTables(summary, by_region, pd.concat(tables, ignore_index=True))
+
+
+def _publish(
+    folder: Path,
+    parts_folder: Path,
+    maps: Iterator[ChannelMap],
+    groups: MapGroups,
+    cohort: Cohort,
+    clusters: NDArray[np.int64],
+    regions: Mapping[str, NDArray[np.bool_]],
+    offset: float,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Write each map as it comes, add it to its groups, and describe it; returns the rows by scan and by region."""
+    summary, by_region, weights, sums, uniform, constant = [], [], [], [], [], {}
+    regions = _with_zones_of_each_lung(regions)
+    voxel_ml = cohort.grid.spacing_mm**3 / 1000
+    scans = zip(cohort.subjects, cohort.splits, clusters.tolist(), cohort.array, maps, strict=True)
+    for subject, split, cluster, scan, found in scans:
+        write_image(folder / f"{subject}.nii.gz", found.importance, cohort.grid)
+        groups.add(cluster, found.importance, repeat=split == "repeat")
         lungs = {name: mask & (scan != OUTSIDE) for name, mask in regions.items()}
-        row = {"subject": subject, "cluster": int(cluster)}
-        row |= describe_map(found.importance, scan.astype(np.float32), lungs, voxel_ml=voxel_ml)
-        row |= {
-            "alpha_mean": float(found.alpha.mean()),
-            "alpha_cv": float(found.alpha.std() / max(found.alpha.mean(), 1e-12)),
-            "uniform_correlation": found.uniform_correlation,
-            "degenerate": int(found.degenerate),
-        }
-        rows.append(row)
-    with whole_folder(maps_dir) as building:
-        for subject, found in zip(cohort.subjects, explained.maps, strict=True):
-            _write(cohort.grid.volume(found.importance.astype(np.float32)), building / f"{subject}.nii.gz")
-    with whole_folder(group_dir) as building:
-        _write_groups(building, explained, cohort)
-    return pd.DataFrame(rows)
+        name = {"subject": subject, "cluster": cluster}
+        covered = describe_map(found.importance, scan, lungs, voxel_ml=voxel_ml)
+        summary.append(name | covered | _describe_weights(found))
+        rows = describe_regions(found.importance, scan, lungs, voxel_ml=voxel_ml)
+        by_region += [name | row for row in rows]
+        weights.append(found.alpha), sums.append(found.weighted_sum), uniform.append(found.uniform_sum)
+        constant[subject] = np.flatnonzero(found.constant).tolist()
+    arrays = (np.stack(values) for values in (weights, sums, uniform))
+    size = tuple(cohort.grid.shape)
+    write_parts(parts_folder, MapParts(cohort.subjects, tuple(clusters.tolist()), *arrays, constant, size, offset))
+    return pd.DataFrame(summary), pd.DataFrame(by_region)
 
 
-def _write_groups(folder: Path, explained: Explained, cohort: Cohort) -> None:
-    counted = np.array([split != "repeat" for split in cohort.splits])
-    good = np.array([not found.degenerate for found in explained.maps]) & counted
-    means = []
-    for k in range(1, explained.k + 1):
-        members = np.flatnonzero((explained.clusters == k) & good)
-        if members.size:
-            group = average_maps([explained.maps[i].importance for i in members])
-            means.append(group.mean)
-            _write(cohort.grid.volume(group.mean), folder / f"clam_cluster{k}_mean.nii.gz")
-            _write(cohort.grid.volume(group.sd), folder / f"clam_cluster{k}_sd.nii.gz")
-        members = (explained.clusters == k) & counted
-        if members.any():
-            _write_mean_ct(folder, f"cluster{k}", cohort.array[members], cohort)
-    if good.any():
-        population = average_maps([explained.maps[i].importance for i in np.flatnonzero(good)])
-        _write(cohort.grid.volume(population.mean), folder / "clam_population_subject_mean.nii.gz")
-        _write(cohort.grid.volume(population.sd), folder / "clam_population_subject_sd.nii.gz")
-        _write(cohort.grid.volume(balanced_population(means)), folder / "clam_population_balanced_mean.nii.gz")
-    _write_mean_ct(folder, "population", cohort.array[counted], cohort)
+def _publish_official(
+    folder: Path,
+    explained: Explained,
+    groups: MapGroups,
+    cohort: Cohort,
+    clusters: NDArray[np.int64],
+    *,
+    chunk_channels: int,
+    emulate_channel_bug: bool,
+) -> None:
+    """Twice over the scans: their sums and the largest value of all, then the maps, which are divided by it."""
+    sums, maximum, size = [], 0.0, tuple(cohort.grid.shape)
+    for scan, cluster in zip(cohort.array, clusters.tolist(), strict=True):
+        found = official_sum(
+            explained.image(scan),
+            activations=explained.model.activations,
+            score=explained.score(cluster),
+            chunk_channels=chunk_channels,
+            emulate_channel_bug=emulate_channel_bug,
+        )
+        sums.append(found.weighted_sum)
+        maximum = max(maximum, float(official_raw(found.weighted_sum, size).max()))
+    for subject, split, cluster, total in zip(cohort.subjects, cohort.splits, clusters.tolist(), sums, strict=True):
+        importance = official_raw(total, size) / np.float32(maximum or 1.0)
+        write_image(folder / f"{subject}.nii.gz", importance, cohort.grid)
+        groups.add(cluster, importance, repeat=split == "repeat")
 
 
-def _write_mean_ct(folder: Path, name: str, array: NDArray[np.int16], cohort: Cohort) -> None:
-    mean, count = mean_ct(array, OUTSIDE)
-    _write(cohort.grid.volume(mean), folder / f"ct_mean_{name}.nii.gz")
-    _write(cohort.grid.volume(count.astype(np.float32)), folder / f"ct_count_{name}.nii.gz")
+def _describe_weights(found: ChannelMap) -> dict[str, float]:
+    mean = float(found.alpha.mean())
+    return {
+        "alpha_mean": mean,
+        "alpha_cv": float(found.alpha.std()) / mean if mean > 0 else np.nan,
+        "uniform_correlation": found.uniform_correlation,
+        "degenerate": int(found.degenerate),
+    }
 
 
-def _write(volume: Volume, path: Path) -> None:
-    from lungtypes.imaging.geometry import write_volume  # SimpleITK is needed here and not for the maps themselves
+def _with_zones_of_each_lung(regions: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
+    both = {name: name.split("_")[:2] for name in REGIONS.values()}  # right_upper_zone: right, upper
+    return {**regions, **{name: regions[side] & regions[zone] for name, (side, zone) in both.items()}}
 
-    write_volume(volume, path)
+
+def _write_mean_ct(folder: Path, cohort: Cohort, clusters: NDArray[np.int64], k: int) -> None:
+    """Mean HU of the scans, and how many have lung there, by cluster and over the population."""
+    names = [*(f"cluster{number}" for number in range(1, k + 1)), "population"]
+    means = {name: DensityAccumulator(tuple(cohort.grid.shape), OUTSIDE) for name in names}
+    used = set()
+    for scan, split, cluster in zip(cohort.array, cohort.splits, clusters.tolist(), strict=True):
+        if split == "repeat":
+            continue
+        for name in (f"cluster{cluster}", "population"):
+            means[name].add(np.asarray(scan))
+            used.add(name)
+    for name in sorted(used):
+        write_image(folder / f"ct_mean_{name}.nii.gz", means[name].mean, cohort.grid)
+        write_image(folder / f"ct_count_{name}.nii.gz", means[name].count, cohort.grid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from lungtypes.methods import clam
-from lungtypes.methods.intensity import OUTSIDE, Intensity, fit_intensity
+from lungtypes.methods.intensity import OUTSIDE, Intensity, NormalisedScans, fit_intensity
 from lungtypes.methods.model_files import load_autoencoder, save_autoencoder
+from lungtypes.methods.training import Checkpoint
 from lungtypes.provenance import whole_folder, write_table
 
 
@@ -24,43 +25,44 @@ def pretrain_stage(
     subjects: Sequence[str],
     splits: Sequence[str],
     *,
-    window_hu: Sequence[float],
+    window_hu: Sequence[float] | str,
     background: str,
-    filters: Sequence[int],
-    strides: Sequence[int],
-    latent: int,
-    slope: float,
+    network: Mapping[str, object],
+    loss: clam.Loss,
     batch: int,
-    pretrain: dict[str, float],
+    pretrain: Mapping[str, float],
     seed: int,
     device: str,
+    checkpoint: Checkpoint,
 ) -> None:
-    """Phase 1 into ``folder``: weights, settings, history.tsv, embedding.tsv (subject, split, z_1..)."""
-    train = np.array([split == "train" for split in splits])
-    intensity = fit_intensity(array[train], window_hu=tuple(window_hu), background=background)
-    images = intensity.normalise(np.asarray(array))
+    """Phase 1 into ``folder``: weights, settings, history.tsv, embedding.tsv (subject, split, z_1..).
+
+    network : filters, strides, latent, slope, output of the autoencoder.
+    """
+    train = _training(splits)
+    intensity = fit_intensity(array, rows=train, window_hu=_window(window_hu), background=background)
     fitted = clam.pretrain(
-        images[train],
-        filters=filters,
-        strides=strides,
-        latent=latent,
-        slope=slope,
+        NormalisedScans(array, intensity, train),
+        **network,
+        loss=loss,
         batch=batch,
         epochs=int(pretrain["epochs"]),
         learning_rate=pretrain["learning_rate"],
         seed=seed,
         device=device,
+        checkpoint=checkpoint,
     )
-    network = {"size": list(images.shape[1:]), "filters": list(filters), "strides": list(strides)}
-    network |= {"latent": latent, "slope": slope}
-    z = clam.embed(fitted.model, images, batch=batch, device=device)
+    z = clam.embed(fitted.model, NormalisedScans(array, intensity), batch=batch, device=device)
     table = pd.DataFrame(z, columns=[f"z_{i + 1}" for i in range(z.shape[1])])
     table.insert(0, "subject", list(subjects))
     table.insert(1, "split", list(splits))
+    settings = {"network": {"size": list(array.shape[1:]), **network}, "intensity": asdict(intensity)}
+    settings |= {"loss": loss, "seed": seed, "events": list(fitted.events)}
     with whole_folder(folder) as building:
-        save_autoencoder(building, fitted.model, {"network": network, "intensity": asdict(intensity), "seed": seed})
+        save_autoencoder(building, fitted.model, settings)
         write_table(building / "history.tsv", fitted.history)
         write_table(building / "embedding.tsv", table)
+    checkpoint.remove()
 
 
 def cluster_stage(
@@ -71,10 +73,12 @@ def cluster_stage(
     *,
     pretrained: Path,
     choice: Path,
-    cluster: dict[str, float],
+    loss: clam.Loss,
+    cluster: Mapping[str, float],
     batch: int,
     seed: int,
     device: str,
+    checkpoint: Checkpoint,
 ) -> None:
     """Phase 2 into ``folder``: model, assignment.tsv, embedding.tsv, history.tsv.
 
@@ -83,20 +87,42 @@ def cluster_stage(
     """
     model, settings, _ = load_autoencoder(pretrained)
     model.to(device)
-    k = int(json.loads(choice.read_text())["k"])
-    train = np.array([split == "train" for split in splits])
-    images = Intensity(**settings["intensity"]).normalise(np.asarray(array))
-    before = clam.embed(model, images, batch=batch, device=device)
-    fitted = clam.cluster(model, images[train], k=k, batch=batch, seed=seed, device=device, **cluster)
-    mean_hu = np.array([scan[scan != OUTSIDE].mean() for scan in array])
-    order = clam.order_by_density(fitted.q, mean_hu[train])
+    chosen = json.loads(choice.read_text())
+    k = int(chosen["k"])
+    train, intensity = _training(splits), Intensity(**settings["intensity"])
+    everyone = NormalisedScans(array, intensity)
+    before = clam.embed(model, everyone, batch=batch, device=device)
+    fitted = clam.cluster(
+        model,
+        NormalisedScans(array, intensity, train),
+        k=k,
+        loss=loss,
+        batch=batch,
+        seed=seed,
+        device=device,
+        checkpoint=checkpoint,
+        **cluster,
+    )
+    mean_hu = np.array([scan[scan != OUTSIDE].mean() for scan in (array[row] for row in train)])
+    order = clam.order_by_density(fitted.q, mean_hu)
     centroids = fitted.centroids[order]
-    after = clam.embed(fitted.model, images, batch=batch, device=device)
-    q = clam.soft_assignment(torch.from_numpy(after).double(), torch.from_numpy(centroids).double()).numpy()
-    settings |= {"k": k, "learning_rate": fitted.learning_rate, "events": list(fitted.events)}
-    settings |= {"label_order": [int(i) for i in order], "train_subjects": int(train.sum())}
+    after = clam.embed(model, everyone, batch=batch, device=device)
+    q = clam.soft_assignment(torch.from_numpy(after).double(), torch.from_numpy(centroids).double(), fitted.scale)
+    flag = chosen["flag"]
+    settings |= {"k": k, "flag": flag, "scale": fitted.scale, "learning_rate": fitted.learning_rate, "loss": loss}
+    settings |= {"events": [*settings["events"], *fitted.events], "finished": fitted.finished}
+    settings |= {"label_order": [int(i) for i in order], "train_subjects": len(train)}
     save_autoencoder(folder, fitted.model, settings, centroids=centroids)
     history = pd.read_csv(pretrained / "history.tsv", sep="\t")
     write_table(folder / "history.tsv", pd.concat([history, fitted.history], ignore_index=True))
-    write_table(folder / "embedding.tsv", clam.embedding_table(subjects, before, after))
-    write_table(folder / "assignment.tsv", clam.assignment_table(subjects, splits, q))
+    write_table(folder / "embedding.tsv", clam.embedding_table(subjects, before, after).assign(flag=flag))
+    write_table(folder / "assignment.tsv", clam.assignment_table(subjects, splits, q.numpy()).assign(flag=flag))
+    checkpoint.remove()
+
+
+def _training(splits: Sequence[str]) -> NDArray[np.int64]:
+    return np.flatnonzero([split == "train" for split in splits])
+
+
+def _window(window_hu: Sequence[float] | str) -> tuple[float, float] | str:
+    return window_hu if isinstance(window_hu, str) else tuple(window_hu)

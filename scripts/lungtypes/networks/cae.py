@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +24,18 @@ class ConvolutionalAutoencoder(nn.Module):
     size : spatial size of the input, (Y, X) or (Z, Y, X).
     filters, strides : one per convolution; 32-64-128 with strides 2, 1, 2 in 2D and 2, 2, 2 in 3D.
     latent : width of the embedding (60 in the paper); slope : of LeakyReLU (0.1 in the authors' code).
+    output : of the last layer, ``linear``, or ``leaky_relu`` as in the authors' code.
     """
 
     def __init__(
-        self, *, size: Sequence[int], filters: Sequence[int], strides: Sequence[int], latent: int, slope: float
+        self,
+        *,
+        size: Sequence[int],
+        filters: Sequence[int],
+        strides: Sequence[int],
+        latent: int,
+        slope: float,
+        output: Literal["linear", "leaky_relu"] = "linear",
     ) -> None:
         super().__init__()
         dimensions = len(size)
@@ -35,6 +44,7 @@ class ConvolutionalAutoencoder(nn.Module):
         channels = [1, *filters]
         self.strides = tuple(strides)
         self.slope = slope
+        self.output = output
         self.convolutions = nn.ModuleList(
             conv(a, b, KERNEL, stride=s, padding=1 if s == 2 else "same")
             for a, b, s in zip(channels[:-1], channels[1:], strides, strict=True)
@@ -72,7 +82,7 @@ class ConvolutionalAutoencoder(nn.Module):
         return self.embedding(self.activations(images).flatten(1))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Images (N, 1, *size) from embeddings; the output layer is linear."""
+        """Images (N, 1, *size) from embeddings (N, latent)."""
         out = torch.relu(self.expansion(nn.functional.leaky_relu(z, self.slope)))
         out = out.reshape(len(z), -1, *self.small)
         last = len(self.deconvolutions) - 1
@@ -80,7 +90,7 @@ class ConvolutionalAutoencoder(nn.Module):
             out = deconvolution(out)
             if stride == 1:  # Keras "same": cut 1 before and 2 after each axis
                 out = out[(slice(None), slice(None)) + (slice(1, -2),) * (out.ndim - 2)]
-            if i < last:
+            if i < last or self.output == "leaky_relu":
                 out = nn.functional.leaky_relu(out, self.slope)
         return out
 

@@ -155,13 +155,15 @@ def agreement(results: Results, method: str) -> list[Finding]:
 
 
 def training(results: Results, method: str) -> list[Finding]:
-    """Collapses of the clustering phase."""
-    events = results.record(f"{method}/model.json").get("events") or []
-    name = method_name(method)
+    """What the guard of the training saw."""
+    model, name = results.record(f"{method}/model.json"), method_name(method)
+    events = model.get("events") or []
     if not events:
-        return [Finding("finding", f"{name}: the clustering phase ran without a collapse.")]
+        return [Finding("finding", f"{name}: the training ran without a collapse.")]
     listed = "; ".join(str(event) for event in events)
-    return [Finding("red", f"{name}: the clustering phase collapsed and was restarted ({listed}).")]
+    if not model.get("finished", True):
+        return [Finding("red", f"{name}: the training ended early, at its last good state ({listed}).")]
+    return [Finding("amber", f"{name}: what the guard of the training saw: {listed}.")]
 
 
 def maps(results: Results, method: str) -> list[Finding]:

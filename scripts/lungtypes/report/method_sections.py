@@ -55,9 +55,11 @@ def training_section(results: Results, method: str) -> Section:
     table = results.table(f"{method}/history.tsv")
     if table is None or table.empty:
         return Section(anchor, title, short, (Paragraph("No history of the training was found."),))
+    # of an epoch that the guard took back, the last attempt counts
+    table = table.drop_duplicates(["phase", "epoch"], keep="last")
     panels = [
-        ("pretrain", "reconstruction", "Pre-training: reconstruction", "mean squared error"),
-        ("cluster", "reconstruction", "Clustering: reconstruction", "mean squared error"),
+        ("pretrain", "reconstruction", "Pre-training: reconstruction", "squared error"),
+        ("cluster", "reconstruction", "Clustering: reconstruction", "squared error"),
         ("cluster", "clustering", "Clustering: clustering loss", "KL divergence"),
         ("cluster", "total", "Clustering: total loss", "loss"),
         ("cluster", "labels_changed", "Clustering: labels changed", "share (0-1)"),
@@ -82,7 +84,7 @@ def training_section(results: Results, method: str) -> Section:
     events = results.record(f"{method}/model.json").get("events") or []
     text = "; ".join(map(str, events)) or "none"
     blocks = (
-        Paragraph(f"Trained for {epochs}. Collapses and restarts: {text}.", "warning" if events else ""),
+        Paragraph(f"Trained for {epochs}. What the guard saw: {text}.", "warning" if events else ""),
         Picture(f"{method}_training", draw_png(draw, height=4.6), alt, "Loss terms and labels, epoch by epoch.", table),
     )
     return Section(anchor, title, short, blocks)

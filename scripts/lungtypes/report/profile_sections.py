@@ -18,7 +18,9 @@ from lungtypes.report.style import draw_png
 
 SUMMARY = {
     "active_ml": ("Activated volume (mL)", 0),
+    "active_percent": ("Activated (% of the lungs)", 1),
     "active_mean_hu": ("Mean density there (HU)", 0),
+    "inactive_mean_hu": ("Mean density elsewhere (HU)", 0),
     "share_right": ("Right (%)", 1),
     "share_left": ("Left (%)", 1),
     "share_upper": ("Upper zone (%)", 1),
@@ -29,7 +31,10 @@ SUMMARY = {
 MARGIN_MM = 8.0  # of the pictures around the lungs
 N_RANDOM = 3
 MEMBER_FRACTION = 0.4  # of lung height: below the carina, where the lungs are widest
-POPULATION_MAPS = ("population_balanced_mean", "population_subject_mean")
+POPULATIONS = {
+    "subject": "All: the mean over scans, each of which counts the same.",
+    "balanced": "All: the mean of the clusters' maps, each of which counts the same, whatever the cluster's size.",
+}
 
 
 def profile_section(results: Results, method: str, config: Mapping[str, object]) -> Section:
@@ -42,15 +47,17 @@ def profile_section(results: Results, method: str, config: Mapping[str, object])
     empty = [str(c) for c, n in sizes.items() if n == 0]
     if empty:
         blocks.append(Paragraph(f"Without members, and so without pictures: cluster {', '.join(empty)}.", "warning"))
-    blocks += _ct_blocks(results, method, sizes)
-    blocks += _map_blocks(results, method, _map_counts(summary, sizes))
+    blocks += _ct_blocks(results, method, _group_counts(results, method, sizes, "n"))
+    blocks += _map_blocks(results, method, _group_counts(results, method, sizes, "n_maps"), _population(config, method))
     if summary is not None and len(summary):
-        blocks += [Heading("What the maps cover"), _summary_table(summary, clusters)]
+        shares = _with_shares(summary, results.table(f"{method}/map_regions.tsv"))
+        blocks += [Heading("What the maps cover"), _summary_table(shares, clusters)]
         blocks.append(
             Paragraph(
-                "Mean \u00b1 SD over scans. Activated: importance above 0.5, inside the lungs. Shares: of the "
-                "importance inside the lungs; an even map gives each zone a third. Equal weights: the map if every "
-                "channel counted the same; a correlation near 1 means that the weights say little.",
+                "Mean \u00b1 SD over scans, degenerate maps left out. Activated: importance above 0.5 (ours; the paper "
+                "states no threshold), inside the lungs. Shares: of the importance inside the lungs; an even map gives "
+                "each zone a third. Equal weights: the map if every channel counted the same; a correlation near 1 "
+                "means that the weights say little.",
                 "note",
             )
         )
@@ -60,11 +67,33 @@ def profile_section(results: Results, method: str, config: Mapping[str, object])
     return Section(f"{method}-profiles", f"{method_name(method)}: cluster profiles", "Profiles", tuple(blocks))
 
 
-def _map_counts(summary: pd.DataFrame | None, sizes: Mapping[int, int]) -> dict[int, int]:
-    if summary is None or "degenerate" not in summary:
+def _group_counts(results: Results, method: str, sizes: Mapping[int, int], column: str) -> dict[int, int]:
+    """Scans behind each cluster's mean CT (``n``) or mean map (``n_maps``); the cluster's size where no table says."""
+    table = results.table(f"{method}/group_maps.tsv")
+    if table is None:
         return dict(sizes)
-    good = summary[summary["degenerate"] != 1]
-    return {c: int((good["cluster"] == c).sum()) for c in sizes}
+    counts = table.set_index("group")[column]
+    return {c: int(counts.get(f"{_kind(method)}_cluster{c}", n)) for c, n in sizes.items()}
+
+
+def _kind(method: str) -> str:
+    """The published map of a method: what its files' names begin with."""
+    return method.split("-")[0]
+
+
+def _population(config: Mapping[str, object], method: str) -> str:
+    """Which population map is shown, as ``clam.map.population`` says."""
+    section = config.get(_kind(method))
+    section = section.get("map") if isinstance(section, Mapping) else None
+    return str(section.get("population", "subject")) if isinstance(section, Mapping) else "subject"
+
+
+def _with_shares(summary: pd.DataFrame, regions: pd.DataFrame | None) -> pd.DataFrame:
+    """The rows of map_summary.tsv with the share of each region beside them."""
+    if regions is None:
+        return summary
+    shares = regions.pivot(index="subject", columns="region", values="share").add_prefix("share_")
+    return summary.join(shares, on="subject")
 
 
 def _ct_blocks(results: Results, method: str, sizes: Mapping[int, int]) -> list[Block]:
@@ -81,26 +110,31 @@ def _ct_blocks(results: Results, method: str, sizes: Mapping[int, int]) -> list[
     return [Heading("Mean CT"), *blocks] if blocks else []
 
 
-def _map_blocks(results: Results, method: str, counts: Mapping[int, int]) -> list[Block]:
-    kind = method.split("-")[0]
-    folder = f"{method}/group_maps"
-    files = {f"cluster {c}\nn = {n}": f"{folder}/{kind}_cluster{c}_mean.nii.gz" for c, n in counts.items()}
-    found = [f"{folder}/{kind}_{name}.nii.gz" for name in POPULATION_MAPS]
-    population = next((f for f in found if (results.folder / f).exists()), found[0])
-    what = f"mean {method_name(method)} importance"
-    blocks = _panel_blocks(
-        results, {f"all\nn = {sum(counts.values())}": population, **files}, f"{method}_mean_map", MAP_SCALE, what
-    )
+def _map_blocks(results: Results, method: str, counts: Mapping[int, int], population: str) -> list[Block]:
+    start = f"{method}/group_maps/{_kind(method)}"
+    files = {f"cluster {c}\nn = {n}": f"{start}_cluster{c}_mean.nii.gz" for c, n in counts.items()}
+    everyone = f"{start}_population_{population}_mean.nii.gz"
+    what, note = f"mean {method_name(method)} importance", POPULATIONS.get(population, "")
+    name = f"all\nn = {sum(counts.values())}"
+    blocks = _panel_blocks(results, {name: everyone, **files}, f"{method}_mean_map", MAP_SCALE, what, note=note)
     if len(counts) > 1:
         scale = Scale("PuOr_r", -0.3, 0.3, "difference of importance", centred=True, masked=True)
-        blocks += _panel_blocks(results, files, f"{method}_map_difference", scale, what, less=population)
+        note = note.replace("All:", "Population:")
+        blocks += _panel_blocks(results, files, f"{method}_map_difference", scale, what, less=everyone, note=note)
     return [Heading(f"Mean {method_name(method)} map"), *blocks] if blocks else []
 
 
 def _panel_blocks(
-    results: Results, files: Mapping[str, str], name: str, scale: Scale, what: str, *, less: str | None = None
+    results: Results,
+    files: Mapping[str, str],
+    name: str,
+    scale: Scale,
+    what: str,
+    *,
+    less: str | None = None,
+    note: str = "",
 ) -> list[Block]:
-    """One picture of all files that exist, cropped to the lungs; ``less`` is subtracted from each."""
+    """One picture of all files that exist, cropped to the lungs; ``less`` is subtracted from each; note : captions."""
     volumes = {label: results.volume(file) for label, file in files.items()}
     volumes = {label: volume for label, volume in volumes.items() if volume is not None}
     base = None if less is None else results.volume(less)
@@ -146,6 +180,7 @@ def _panel_blocks(
         caption += " Grey: outside the lungs. Each scan's map is scaled to 0-1 by itself before averaging."
     else:
         caption += " Blue line: lungs of the template; flat dark grey: no lung there in any scan."
+    caption += f" {note}" if note else ""
     return [Picture(name, draw_png(draw, height=0.35 + 1.75 * len(arrays)), alt, caption, data)]
 
 

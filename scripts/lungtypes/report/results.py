@@ -52,6 +52,7 @@ TEXT_COLUMNS = frozenset(
         "contrast",
         "comparator",
         "split",
+        "flag",
         "chosen",
         "converged",
     ]

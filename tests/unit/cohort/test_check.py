@@ -113,8 +113,22 @@ def test_a_broken_part_of_the_config_does_not_hide_faults_of_other_files(config,
 def test_an_unreadable_sheet_blames_no_other_table(config):
     config["subjects"] = "no.tsv"
     assert refusal(config) == ["no.tsv: found no such file, expected a table. Mend the path."]
-    config["subjects"] = ""
-    assert refusal(config) == ["config, subjects: is empty, expected the path of the sample sheet. Fill it in."]
+
+
+def test_a_config_without_a_cohort_is_checked_for_the_simulation_study(config):
+    config |= {"subjects": "", "clinical": "nothing.tsv"}  # no table of a cohort is read
+    inputs = check_inputs(config, SCHEMA, config_files=[])
+    assert inputs.sheet.empty and "without a cohort" in inputs.summary
+    assert load_inputs(config).splits == {}
+    config["simulation"] = {**config["simulation"], "strides": [2, 2], "size": 62, "image": "none.nii.gz"}
+    config["simulation"]["lesions"] = {**config["simulation"]["lesions"], "fixed_location": 9}
+    assert refusal(config) == [
+        "config, simulation.strides: found 2 values, expected 3 as in clam.filters.",
+        "config, simulation.size: found 62, expected a multiple of 4 (product of simulation.strides).",
+        "config, simulation.image: found 'none.nii.gz' without simulation.lungs, expected both or neither.",
+        "config, simulation.image: found 'none.nii.gz', which does not exist or cannot be read. Mend the path.",
+        "config, simulation.lesions.fixed_location: found 9, expected at most 5 (simulation.lesions.locations).",
+    ]
 
 
 def test_an_empty_sheet_says_what_to_do_only_when_all_else_is_well(config):

@@ -59,7 +59,7 @@ def test_every_config_fault_is_named_with_the_nearest_key():
         ("n_clusters", "Did you mean clam.k.n_clusters?"),
         ("clam__n_clusters", "Did you mean clam.k.n_clusters?"),
         ("pretrian", "Did you mean clam.pretrain?"),
-        ("clam__spacing_mm", "Did you mean resample.spacing_mm or volumes.spacing_mm?"),
+        ("clam__spacing_mm", "Did you mean resample.spacing_mm or volumes.spacing_mm or simulation.spacing_mm?"),
         ("clam__k__qqqqqq", "Known here: n_clusters, minimum"),
     ],
 )

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from lungtypes.maps.channel_masking import channel_confidence_map
-from lungtypes.maps.group_maps import average_maps, balanced_population, describe_map, mean_ct
+from lungtypes.maps.channel_masking import channel_confidence, channel_confidence_map, importance_from_sum
+from lungtypes.maps.upsampling import upsample_cubic, upsample_linear
+from lungtypes.methods.clam import soft_assignment
 from lungtypes.networks.cae import ConvolutionalAutoencoder
 
 CHANNELS = torch.rand(1, 6, 4, 4, 4, generator=torch.Generator().manual_seed(1))
@@ -42,6 +43,18 @@ def test_constant_channel_has_no_weight_and_makes_no_nan():
     assert found.alpha[3] == 0 and np.isfinite(found.importance).all()
 
 
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_unit_of_the_activations_does_not_matter(factor):
+    found, plain = explain(CHANNELS * factor), explain()
+    assert not found.constant.any() and found.importance == pytest.approx(plain.importance, abs=1e-5)
+
+
+def test_nearly_constant_channel_is_constant():
+    channels = CHANNELS.clone()
+    channels[:, 3] = 0.7 * (1 + 1e-7 * CHANNELS[:, 3])  # rounding, which min-max would blow up to a mask
+    assert explain(channels).constant.tolist() == [False, False, False, True, False, False]
+
+
 def test_all_negative_sum_is_flagged_and_zero():
     found = explain(-CHANNELS - 1)
     assert found.degenerate and not found.importance.any()
@@ -68,29 +81,6 @@ def test_works_in_two_dimensions():
     assert found.importance.shape == (16, 16)
 
 
-def test_group_maps_are_means_and_the_balanced_one_weighs_clusters_equally():
-    ones, zeros = np.ones((2, 2), np.float32), np.zeros((2, 2), np.float32)
-    group = average_maps([ones, zeros, zeros, zeros])
-    assert group.n == 4 and group.mean == pytest.approx(0.25) and group.sd == pytest.approx(0.5)
-    assert balanced_population([ones, zeros]) == pytest.approx(0.5)
-
-
-def test_map_summary_counts_active_lung_only():
-    importance = np.zeros((2, 2, 2), np.float32)
-    importance[0, 0, 0], importance[1, 1, 1] = 0.9, 0.6
-    lungs = np.zeros((2, 2, 2), bool)
-    lungs[0] = True
-    row = describe_map(importance, np.full((2, 2, 2), -700.0), {"lungs": lungs, "upper": lungs}, voxel_ml=3.0)
-    assert row["active_ml"] == 3.0 and row["active_mean_hu"] == -700
-    assert row["inside_share"] == pytest.approx(0.6) and row["share_upper"] == pytest.approx(1.0)
-
-
-def test_mean_ct_leaves_the_outside_out():
-    hu = np.array([[[[-800]], [[-2000]]], [[[-700]], [[-2000]]]], np.int16)
-    mean, count = mean_ct(hu, -2000)
-    assert mean[0, 0, 0] == -750 and count[0, 0, 0] == 2 and mean[1, 0, 0] == -1024 and count[1, 0, 0] == 0
-
-
 @pytest.mark.parametrize("strides", [(2, 1, 2), (2, 2, 1), (1, 2, 2), (2, 2, 2)])
 def test_impulse_is_mapped_where_it_is_whatever_the_strides(strides):
     model = ConvolutionalAutoencoder(size=(64, 64), filters=(1, 1, 1), strides=strides, latent=2, slope=0.1)
@@ -112,3 +102,76 @@ def test_published_networks_have_the_known_offsets():
     for strides, expected in offsets.items():
         model = ConvolutionalAutoencoder(size=(16, 16), filters=(1, 1, 1), strides=strides, latent=2, slope=0.1)
         assert model.activation_offset == expected
+
+
+def network(size, strides):
+    torch.manual_seed(0)
+    return ConvolutionalAutoencoder(size=size, filters=(4, 7), strides=strides, latent=5, slope=0.1)
+
+
+@pytest.mark.parametrize(("size", "strides"), [((16, 20), (2, 1)), ((12, 8, 16), (2, 2))])
+def test_map_equals_equations_8_and_9_written_out(size, strides):
+    model, k = network(size, strides), 1
+    centroids = torch.randn(3, 5)
+    image = torch.rand(1, 1, *size)
+    found = channel_confidence_map(
+        image,
+        activations=model.activations,
+        score=lambda images: soft_assignment(model.encode(images), centroids)[:, k],
+        chunk_channels=3,
+        offset=0.0,
+    )
+    mode = {2: "bilinear", 3: "trilinear"}[len(size)]
+    with torch.no_grad():
+        a = model.activations(image)[0]
+        total = 0
+        for h in range(len(a)):  # one channel at a time
+            mask = torch.nn.functional.interpolate(a[None, h : h + 1], size=size, mode=mode)
+            mask = (mask - mask.min()) / (mask.max() - mask.min())
+            d = ((model.encode(image * mask) - centroids) ** 2).sum(dim=1)
+            alpha = (1 / (1 + d[k])) / (1 / (1 + d)).sum()  # eq. 8 with q of eq. 4
+            assert found.alpha[h] == pytest.approx(float(alpha), abs=1e-4)
+            total = total + alpha * a[h]
+        relu = torch.nn.functional.interpolate(torch.relu(total)[None, None], size=size, mode=mode)[0, 0]
+        expected = (relu - relu.min()) / (relu.max() - relu.min())  # eq. 9
+    assert found.importance == pytest.approx(expected.numpy(), abs=1e-4) and found.importance.any()
+    assert found.weighted_sum == pytest.approx(total.numpy(), abs=1e-4)
+    assert found.uniform_sum == pytest.approx(a.sum(dim=0).numpy(), abs=1e-4)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0, 1.5])
+def test_low_resolution_sum_gives_the_map_again(offset):
+    channels = CHANNELS - 0.4
+    found = channel_confidence_map(IMAGE, activations=lambda x: channels, score=score, chunk_channels=4, offset=offset)
+    again = importance_from_sum(found.weighted_sum, (16,) * 3, offset)
+    assert again == pytest.approx(found.importance, abs=1e-6)
+    raw = importance_from_sum(found.weighted_sum, (16,) * 3, offset, norm="none")
+    assert raw == pytest.approx(found.raw, abs=1e-6)
+    scaled = importance_from_sum(found.weighted_sum, (16,) * 3, offset, norm="global_max", maximum=2 * raw.max())
+    assert scaled == pytest.approx(raw / (2 * raw.max()), abs=1e-6)
+
+
+def test_global_maximum_must_be_given_and_may_be_zero():
+    with pytest.raises(ValueError, match="expected the largest value of all scans"):
+        importance_from_sum(np.ones((2, 2), np.float32), (4, 4), 0.0, norm="global_max")
+    negative = importance_from_sum(-np.ones((2, 2), np.float32), (4, 4), 0.0, norm="global_max", maximum=0.0)
+    assert not negative.any()
+
+
+def test_activations_and_image_are_left_as_they_were():
+    channels, image = CHANNELS.clone(), IMAGE.clone()
+    same_size = torch.rand(1, 2, 16, 16, 16)
+    before = same_size.clone()
+    explain(channels, image=image)
+    explain(same_size, image=image)
+    assert torch.equal(channels, CHANNELS) and torch.equal(image, IMAGE) and torch.equal(same_size, before)
+
+
+@pytest.mark.parametrize(
+    "upsample", [lambda x: upsample_linear(x, (16,) * 3, 1.5), lambda x: upsample_cubic(x, (16,) * 3)]
+)
+def test_no_value_leaves_the_device_while_channels_are_scored(upsample):
+    image, channels = IMAGE.to("meta"), CHANNELS.to("meta")  # a device without values: reading one raises
+    constant = torch.zeros(6, dtype=torch.bool, device="meta")
+    alpha = channel_confidence(image, channels, constant, score=score, upsample=upsample, chunk_channels=4)
+    assert alpha.device.type == "meta" and alpha.shape == (6,)

@@ -1,6 +1,7 @@
 """CLAM's equations by hand, and its clustering on images with planted groups."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -9,17 +10,23 @@ from lungtypes.evaluation.accuracy import matched_accuracy
 from lungtypes.methods.clam import (
     assignment_table,
     cluster,
+    clustering_loss,
     embed,
     order_by_density,
     pretrain,
+    reconstruction_loss,
     soft_assignment,
     target_distribution,
 )
-from lungtypes.methods.intensity import OUTSIDE, fit_intensity
+from lungtypes.methods.intensity import OUTSIDE, NormalisedScans, fit_intensity
 from lungtypes.methods.model_files import load_autoencoder, save_autoencoder
+from lungtypes.methods.training import Checkpoint
 
-NETWORK = {"filters": (4, 8), "strides": (2, 2), "latent": 6, "slope": 0.1}
+NETWORK = {"filters": (4, 8), "strides": (2, 2), "latent": 6, "slope": 0.1, "output": "linear"}
+PRETRAINING = {**NETWORK, "loss": "mean", "learning_rate": 1e-3, "batch": 8, "seed": 1, "device": "cpu"}
 TRAINING = {
+    "loss": "mean",
+    "latent_scale": "none",
     "gamma": 0.1,
     "learning_rate": 1e-4,
     "refresh_epochs": 5,
@@ -39,7 +46,7 @@ def planted():
     for number, label in enumerate(labels):
         place = [(2, 2), (2, 10), (10, 5)][label]
         images[number, place[0] : place[0] + 4, place[1] : place[1] + 4] += 0.5
-    fitted = pretrain(images, **NETWORK, epochs=60, learning_rate=1e-3, batch=8, seed=1, device="cpu")
+    fitted = pretrain(images, **PRETRAINING, epochs=60)
     return images, labels, fitted
 
 
@@ -55,6 +62,91 @@ def test_target_sharpens_and_does_not_depend_on_the_order():
     f = q.sum(dim=0)
     assert p[0, 0].item() == pytest.approx((0.36 / f[0] / (0.36 / f[0] + 0.16 / f[1])).item())
     assert (p.max(dim=1).values >= q.max(dim=1).values).all()
+
+
+def test_losses_are_the_printed_sums_or_means():
+    x, y = torch.tensor([[[1.0, 2.0]], [[0.0, 4.0]]]), torch.zeros(2, 1, 2)
+    assert reconstruction_loss(y, x, "sum").item() == pytest.approx(1 + 4 + 16)  # eq. 2
+    assert reconstruction_loss(y, x, "mean").item() == pytest.approx(21 / 4)
+    p, q = torch.tensor([[0.8, 0.2], [0.5, 0.5]]), torch.tensor([[0.6, 0.4], [0.9, 0.1]])
+    first = 0.8 * np.log(0.8 / 0.6) + 0.2 * np.log(0.2 / 0.4)
+    second = 0.5 * np.log(0.5 / 0.9) + 0.5 * np.log(0.5 / 0.1)
+    assert clustering_loss(p, q, "sum").item() == pytest.approx(first + second, rel=1e-5)  # eq. 6
+    assert clustering_loss(p, q, "mean").item() == pytest.approx((first + second) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["mean", "sum"])
+def test_divergence_is_zero_without_gradient_at_one_hot_q(loss):
+    q = torch.tensor([[1.0, 0.0], [0.0, 1.0]], requires_grad=True)
+    value = clustering_loss(target_distribution(q.detach()), q, loss)
+    value.backward()
+    assert value.item() == pytest.approx(0, abs=1e-6) and q.grad[0, 1].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_sums_of_history_do_not_depend_on_the_batch(planted):
+    images, _, _ = planted
+    pixels = 36 * 16 * 16
+    first = {loss: pretrain(images, **{**PRETRAINING, "loss": loss}, epochs=1).history for loss in ("mean", "sum")}
+    # the first batch is the same for both; later ones differ by Adam's epsilon only
+    assert first["sum"].reconstruction[0] / pixels == pytest.approx(first["mean"].reconstruction[0], rel=1e-3)
+
+
+def test_scale_multiplies_both_sides_of_the_kernel():
+    z, centroids = torch.tensor([[0.1, 0.0]]), torch.tensor([[0.0, 0.0], [0.3, 0.0]])
+    assert torch.allclose(soft_assignment(z, centroids, 5.0), soft_assignment(5 * z, 5 * centroids))
+
+
+def test_latent_scale_sharpens_a_flat_start(planted):
+    images, labels, _ = planted
+    found = {}
+    for scale in ("none", "nearest_centroid"):
+        model = pretrain(images, **PRETRAINING, epochs=60).model
+        with torch.no_grad():  # an embedding so small that the kernel sees one point
+            model.embedding.weight.mul_(1e-3)
+            model.embedding.bias.mul_(1e-3)
+        found[scale] = cluster(model, images, k=3, epochs=1, **{**TRAINING, "latent_scale": scale})
+    assert any("flat from the start" in event for event in found["none"].events)
+    assert not any("flat" in event for event in found["nearest_centroid"].events)
+    assert found["nearest_centroid"].scale > 100
+    assert matched_accuracy(found["nearest_centroid"].q.argmax(axis=1), labels).accuracy == 1.0
+
+
+def test_killed_clustering_ends_with_the_same_bytes(planted, tmp_path, monkeypatch):
+    images, _, _ = planted
+    monkeypatch.setattr("lungtypes.methods.training.SECONDS_BETWEEN_FILES", 0.0)
+    checkpoint = Checkpoint(tmp_path / "cluster.safetensors", "abc")
+    settings = {**TRAINING, "refresh_epochs": 3}  # good states and new targets fall on different epochs
+    whole = cluster(pretrain(images, **PRETRAINING, epochs=5).model, images, k=3, epochs=23, **settings)
+
+    class Dying:
+        shape, left = images.shape, 5 * 14 + 3 * 5
+
+        def __len__(self):
+            return len(images)
+
+        def __getitem__(self, index):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return images[index]
+
+    with pytest.raises(KeyboardInterrupt):
+        cluster(
+            pretrain(images, **PRETRAINING, epochs=5).model, Dying(), k=3, epochs=23, **settings, checkpoint=checkpoint
+        )
+    assert checkpoint.file.exists()
+    again = cluster(
+        pretrain(images, **PRETRAINING, epochs=5).model, images, k=3, epochs=23, **settings, checkpoint=checkpoint
+    )
+    assert again.q.tobytes() == whole.q.tobytes() and again.centroids.tobytes() == whole.centroids.tobytes()
+    pd.testing.assert_frame_equal(again.history, whole.history)
+
+
+def test_clusters_that_end_empty_are_said_and_kept(planted):
+    images, _, fitted = planted
+    result = cluster(fitted.model, images[:3].repeat(5, axis=0), k=5, epochs=1, **TRAINING)  # three distinct images
+    assert result.q.shape == (15, 5)
+    assert any("clusters ended empty" in event for event in result.events)
 
 
 def test_pretraining_lowers_the_reconstruction_error(planted):
@@ -76,7 +168,7 @@ def test_centroids_are_trained(planted):
     images, _, _ = planted
     few, more = (
         cluster(
-            pretrain(images, **NETWORK, epochs=20, learning_rate=1e-3, batch=8, seed=1, device="cpu").model,
+            pretrain(images, **PRETRAINING, epochs=20).model,
             images,
             k=3,
             epochs=epochs,
@@ -92,14 +184,14 @@ def test_same_seed_gives_the_same_bytes():
     images = np.random.default_rng(1).random((12, 16, 16), np.float32)
     runs = []
     for _ in range(2):
-        fitted = pretrain(images, **NETWORK, epochs=3, learning_rate=1e-3, batch=8, seed=1, device="cpu")
+        fitted = pretrain(images, **PRETRAINING, epochs=3)
         runs.append(cluster(fitted.model, images, k=2, epochs=2, **TRAINING).q.tobytes())
     assert runs[0] == runs[1]
 
 
 def test_guard_restores_the_weights_and_lowers_a_rate_that_destroys_the_clusters(planted):
     images, labels, _ = planted
-    fitted = pretrain(images, **NETWORK, epochs=60, learning_rate=1e-3, batch=8, seed=1, device="cpu")
+    fitted = pretrain(images, **PRETRAINING, epochs=60)
     result = cluster(fitted.model, images, k=3, epochs=4, **{**TRAINING, "learning_rate": 0.3})
     assert result.events and result.learning_rate < 0.3
     assert matched_accuracy(result.q.argmax(axis=1), labels).accuracy == 1.0
@@ -141,3 +233,11 @@ def test_background_is_the_mean_of_the_training_lungs():
     x = intensity.normalise(hu)
     assert x[0, 1, 0, 0] == pytest.approx(intensity.background) and x[1, 0, 0, 0] == pytest.approx(0.2)
     assert fit_intensity(hu, window_hu=(-1000.0, 0.0), background="zero").background == 0
+
+
+def test_window_of_the_data_ends_at_its_largest_value():
+    hu = np.array([[[-1024, -512]], [[OUTSIDE, 0]], [[300, -900]]], np.int16)
+    intensity = fit_intensity(hu, window_hu="data", background="zero", rows=np.array([0, 1]))
+    assert (intensity.low_hu, intensity.high_hu) == (-1024, 0)
+    scans = NormalisedScans(hu, intensity, np.array([0, 1]))
+    assert scans.shape == (2, 1, 2) and scans[np.array([1, 0])].tolist() == [[[0.0, 1.0]], [[0.0, 0.5]]]

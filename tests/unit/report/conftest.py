@@ -102,17 +102,26 @@ def build(folder: Path, clusters: list[int], k: int) -> Run:
     rows = [{"k": 1, "criterion": "null_p", "value": null_p, "note": "test of one Gaussian"}]
     rows += [{"k": i, "criterion": "gap", "value": i / 9, "standard_error": 0.1, "note": ""} for i in range(1, 5)]
     save(clam / "k_selection.tsv", pd.DataFrame(rows).assign(chosen=False))
-    summary = assignment.assign(active_ml=100.0, active_mean_hu=-700.0, share_right=0.6, share_left=0.4)
-    summary = summary.assign(share_upper=0.5, share_middle=0.3, share_lower=0.2, uniform_correlation=0.5, degenerate=0)
-    save(clam / "map_summary.tsv", summary)
+    _map_tables(clam, assignment, k)
     for name in [f"cluster{c}" for c in sorted(set(clusters))] + ["population"]:
         shape = (SIZE,) * 3
         write_volume(volume(rng.normal(-800, 50, shape).astype(np.float32)), clam / f"group_maps/ct_mean_{name}.nii.gz")
-        middle = "population_balanced" if name == "population" else name
-        write_volume(volume(rng.random(shape).astype(np.float32)), clam / f"group_maps/clam_{middle}_mean.nii.gz")
+        for kind in ("population_subject", "population_balanced") if name == "population" else (name,):
+            write_volume(volume(rng.random(shape).astype(np.float32)), clam / f"group_maps/clam_{kind}_mean.nii.gz")
     _evaluation(results, clusters, k)
     _association(results, sorted(set(clusters)), n)
     return Run(results, results / "report" / "index.html")
+
+
+def _map_tables(clam: Path, assignment: pd.DataFrame, k: int) -> None:
+    summary = assignment.assign(active_ml=100.0, active_percent=25.0, active_mean_hu=-700.0, inactive_mean_hu=-800.0)
+    save(clam / "map_summary.tsv", summary.assign(uniform_correlation=0.5, degenerate=0))
+    shares = {"right": 0.6, "left": 0.4, "upper": 0.5, "middle": 0.3, "lower": 0.2}
+    parts = [assignment.assign(region=region, share=share) for region, share in shares.items()]
+    save(clam / "map_regions.tsv", pd.concat(parts))
+    sizes = [int((assignment["cluster"] == c).sum()) for c in range(1, k + 1)]
+    groups = pd.DataFrame({"group": [f"clam_cluster{c}" for c in range(1, k + 1)], "n": sizes, "n_maps": sizes})
+    save(clam / "group_maps.tsv", groups)
 
 
 def _cohort(results: Path, subjects: list[str], rng) -> None:

@@ -133,7 +133,7 @@ def test_map_of_equal_weights_is_called_activation_energy(run, correlation, flag
 
 
 def test_collapse_instability_and_restless_template_are_flagged(run):
-    (run.results / "clam/model.json").write_text('{"events": ["rate 0.001: collapse"], "seed": 1}')
+    (run.results / "clam/model.json").write_text('{"events": ["rate 0.001: collapse"], "finished": false, "seed": 1}')
     run.edit("evaluation/clam.tsv", lambda t: t.assign(value=t["value"].where(t["metric"] != "jaccard", "0.5")))
     run.edit("template/convergence.tsv", lambda table: table.assign(converged=False))
     reds, ambers = run.findings("red"), run.findings("amber")

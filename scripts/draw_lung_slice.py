@@ -1,0 +1,11 @@
+"""Rule draw_lung_slice: the healthy lung that all scenarios of the simulation study start from."""
+
+from pathlib import Path
+
+from lungtypes.phantom.simulation import write_lung_slice
+from lungtypes.provenance import open_log, record
+
+config = snakemake.params.config
+open_log(snakemake.log[0], hide=[config["image"], config["lungs"]])
+write_lung_slice(Path(snakemake.output.lung), config, seed=config["seed"])
+record(snakemake.params, snakemake.output, rule=snakemake.rule)

@@ -1,0 +1,85 @@
+"""Running group maps of one kind of map, and their files: each cluster's and the population's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lungtypes.maps.coverage import ACTIVE
+from lungtypes.maps.group_maps import GroupAccumulator, balanced_population
+
+if TYPE_CHECKING:
+    from lungtypes.imaging.volumes import CohortGrid
+
+SUBJECT, BALANCED = "population_subject", "population_balanced"
+COLUMNS = ("group", "n", "n_maps", "n_degenerate", "n_repeats", "mean_importance", "mean_sd", "active_ml")
+
+
+@dataclass
+class MapGroups:
+    """Maps of ``kind`` for clusters 1..k, added scan by scan. Further scans of one person are counted and left out.
+
+    keep_degenerate : maps of zeros count in the means (the authors' code); balanced : also the mean of cluster means.
+    """
+
+    kind: str
+    k: int
+    shape: tuple[int, ...]
+    keep_degenerate: bool
+    balanced: bool
+
+    def __post_init__(self) -> None:
+        names = [*(f"cluster{k}" for k in range(1, self.k + 1)), SUBJECT]
+        self._maps = {name: GroupAccumulator(self.shape) for name in names}
+        self._tally = {name: Counter() for name in names}
+        self._tally[BALANCED] = self._tally[SUBJECT]
+
+    def add(self, cluster: int, importance: NDArray[np.float32], *, repeat: bool) -> None:
+        """Take in the map of a scan of ``cluster``."""
+        degenerate = not importance.any()
+        used = not repeat and (self.keep_degenerate or not degenerate)
+        for name in (f"cluster{cluster}", SUBJECT):
+            self._tally[name].update(
+                n=not repeat, n_maps=used, n_degenerate=degenerate and not repeat, n_repeats=repeat
+            )
+            if used:
+                self._maps[name].add(importance)
+
+    def write(self, folder: Path, grid: CohortGrid, lungs: NDArray[np.bool_]) -> pd.DataFrame:
+        """Write {kind}_{group}_mean, _sd and _count where they are defined; return the rows of group_maps.tsv."""
+        rows = []
+        for name, images in self._images():
+            row = {"group": f"{self.kind}_{name}", **{c: int(self._tally[name][c]) for c in COLUMNS[1:5]}}
+            for statistic, image in images.items():
+                if np.isfinite(image).all():
+                    write_image(folder / f"{self.kind}_{name}_{statistic}.nii.gz", image, grid)
+            if row["n_maps"]:
+                mean, sd = images["mean"][lungs], images["sd"][lungs]
+                row |= {"mean_importance": mean.mean(dtype=np.float64), "mean_sd": sd.mean(dtype=np.float64)}
+                row["active_ml"] = (mean > ACTIVE).sum() * grid.spacing_mm**3 / 1000
+            rows.append(row)
+        return pd.DataFrame(rows, columns=list(COLUMNS))
+
+    def _images(self) -> Iterator[tuple[str, dict[str, NDArray]]]:
+        """Each group with its images; an empty group has none."""
+        for name, group in self._maps.items():
+            images = {"mean": group.mean, "sd": group.sd, "count": group.count_active}
+            yield name, images if group.n else {}
+        if self.balanced:
+            clusters = [group for name, group in self._maps.items() if name != SUBJECT and group.n]
+            found = balanced_population(clusters) if clusters else None
+            yield BALANCED, {"mean": found.mean, "sd": found.sd} if found else {}
+
+
+def write_image(path: Path, array: NDArray, grid: CohortGrid) -> None:
+    """Write an array of the cohort's grid as float32 NIfTI in template space."""
+    from lungtypes.imaging.geometry import write_volume  # SimpleITK is needed here and not for the maps themselves
+
+    write_volume(grid.volume(array.astype(np.float32, copy=False)), path)

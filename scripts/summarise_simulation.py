@@ -1,0 +1,10 @@
+"""Rule summarise_simulation: the paper's claims beside our values, and its figures redone."""
+
+from pathlib import Path
+
+from lungtypes.provenance import open_log, record
+from lungtypes.report.simulation_page import write_simulation
+
+open_log(snakemake.log[0])
+write_simulation(Path(snakemake.output.page).parent, scenarios=Path(snakemake.params.results) / "simulation/scenarios")
+record(snakemake.params, snakemake.output, rule=snakemake.rule)

@@ -1,0 +1,102 @@
+# The simulation study of the CLAM paper: each scenario with each seed is a job; no scan is needed.
+LUNG_SLICE = results("simulation/lung")
+SIMULATED = results("simulation/scenarios/{scenario}/seed{seed}")
+SIMULATION = {
+    "page": results("simulation/index.html"),
+    "fits": results("simulation/fits.tsv"),
+    "claims": results("simulation/claims.tsv"),
+    "tests": results("simulation/tests.tsv"),
+}
+
+
+rule draw_lung_slice:
+    input:
+        given=given_slice,
+    output:
+        lung=directory(LUNG_SLICE),
+    log:
+        results("logs/draw_lung_slice.log"),
+    benchmark:
+        results("benchmarks/draw_lung_slice.tsv")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        config={
+            **{
+                k: config["simulation"][k]
+                for k in ("image", "lungs", "size", "spacing_mm", "people")
+            },
+            "seed": config["seed"],
+        },
+        results=results_folder,
+        code=stamp("lungtypes.phantom.lung_slices", script="draw_lung_slice.py"),
+    script:
+        "../../scripts/draw_lung_slice.py"
+
+
+rule simulate_scenario:
+    input:
+        lung=LUNG_SLICE,
+    output:
+        folder=directory(SIMULATED),
+    log:
+        results("logs/simulate_scenario/{scenario}-{seed}.log"),
+    benchmark:
+        results("benchmarks/simulate_scenario/{scenario}-{seed}.tsv")
+    conda:
+        ENVIRONMENT
+    threads: config["torch_threads"]
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=1440,
+    params:
+        config={
+            "study": {
+                k: config["simulation"][k]
+                for k in ("subjects", "strides", "fitted", "lesions")
+            },
+            "method": {k: v for k, v in config["clam"].items() if k != "enabled"},
+            **{k: config[k] for k in ("device", "torch_threads")},
+        },
+        results=results_folder,
+        code=stamp("lungtypes.phantom.simulation", script="simulate_scenario.py"),
+    script:
+        "../../scripts/simulate_scenario.py"
+
+
+rule summarise_simulation:
+    input:
+        expand(
+            SIMULATED,
+            scenario=config["simulation"]["scenarios"],
+            seed=config["simulation"]["seeds"],
+        ),
+    output:
+        **SIMULATION,
+    log:
+        results("logs/summarise_simulation.log"),
+    benchmark:
+        results("benchmarks/summarise_simulation.tsv")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        config={
+            **config["simulation"],
+            **{
+                k: config["clam"][k]
+                for k in ("filters", "loss", "pretrain", "cluster")
+            },
+        },
+        results=results_folder,
+        code=stamp("lungtypes.report.simulation_page", script="summarise_simulation.py"),
+    script:
+        "../../scripts/summarise_simulation.py"
