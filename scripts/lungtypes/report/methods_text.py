@@ -29,6 +29,12 @@ REFERENCES = (
     "Hennig C. Cluster-wise assessment of cluster stability. Comput Stat Data Anal 52:258-271, 2007.",
 )
 UNSTATED = "not stated"
+# words for settings of CLAM
+LATENT_SCALES = {
+    "none": "as they are",
+    "nearest_centroid": "in units of the mean distance to the nearest centroid at the start",
+}
+POPULATIONS = {"subject": "the mean over scans", "balanced": "the mean of the cluster maps (eq. 11 of [1])"}
 OUTSIDE_PATH = re.compile(r"[/\\~]|[A-Za-z]:[/\\]|.*\.\.[/\\]")
 
 
@@ -126,6 +132,8 @@ def _clam_paragraphs(config: Mapping[str, object]) -> list[Block]:
     def s(key: str) -> object:
         return setting(config, f"clam.{key}")
 
+    window = s("window_hu")
+    window = "from air to the largest value of the training scans" if window == "data" else f"{window} HU"
     k = s("k.n_clusters")
     how = (
         f"by the rule {s('k.rule')} for K = {s('k.minimum')} to {s('k.maximum')}"
@@ -135,17 +143,19 @@ def _clam_paragraphs(config: Mapping[str, object]) -> list[Block]:
     return [
         Paragraph(
             f"CLAM [1]. A 3D convolutional autoencoder ({s('filters')} filters, strides {s('strides')}, "
-            f"{s('latent')} latent values; window {s('window_hu')} HU) was trained to reconstruct the lungs for "
+            f"{s('latent')} latent values; window {window}) was trained to reconstruct the lungs for "
             f"{s('pretrain.epochs')} epochs (learning rate {s('pretrain.learning_rate')}, batch {s('batch')}). The "
             f"number of clusters was chosen on this embedding {how}, by silhouette [3] of k-means or sparse k-means "
             f"[4], with the gap statistic [6] and a test of one single Gaussian ({s('k.n_null')} simulations) beside "
             f"it. Reconstruction and clustering loss (weight {s('cluster.gamma')}) were then minimised together for "
-            f"{s('cluster.epochs')} epochs (learning rate {s('cluster.learning_rate')})."
+            f"{s('cluster.epochs')} epochs (learning rate {s('cluster.learning_rate')}); each loss is a {s('loss')} "
+            f"over voxels and scans. Latent distances: {LATENT_SCALES.get(s('cluster.latent_scale'), UNSTATED)}."
         ),
         Paragraph(
             "Activation maps. Each channel of the last convolution was upsampled and used to mask the scan; its weight "
             "is the membership of the masked scan in its cluster, in the manner of Score-CAM [5]. Maps were scaled to "
-            "0-1 for each scan and averaged by cluster; the population map is the mean of the cluster maps."
+            f"0-1 for each scan and averaged by cluster; the population map shown is "
+            f"{POPULATIONS.get(s('map.population'), UNSTATED)}."
         ),
     ]
 

@@ -21,6 +21,7 @@ from lungtypes.report.method_sections import (
     training_section,
 )
 from lungtypes.report.methods_text import limitations_section, methods_section, reproducibility_section
+from lungtypes.report.paper_figures import paper_figures_section
 from lungtypes.report.profile_sections import profile_section
 from lungtypes.report.results import Results
 from lungtypes.report.style import data_uri
@@ -77,6 +78,7 @@ def page_sections(results: Results, config: Mapping[str, object], *, has_outcome
             k_section(results, method),
             embedding_section(results, method),
             profile_section(results, method, config),
+            *([paper_figures_section(results, config)] if method == "clam" else []),
             evaluation_section(results, method),
             association_section(results, method, has_outcomes=has_outcomes),
         ]

@@ -47,8 +47,10 @@ def profile_section(results: Results, method: str, config: Mapping[str, object])
     empty = [str(c) for c, n in sizes.items() if n == 0]
     if empty:
         blocks.append(Paragraph(f"Without members, and so without pictures: cluster {', '.join(empty)}.", "warning"))
-    blocks += _ct_blocks(results, method, _group_counts(results, method, sizes, "n"))
-    blocks += _map_blocks(results, method, _group_counts(results, method, sizes, "n_maps"), _population(config, method))
+    blocks += _ct_blocks(results, method, group_counts(results, method, sizes, "n"))
+    blocks += _map_blocks(
+        results, method, group_counts(results, method, sizes, "n_maps"), population_map(config, method)
+    )
     if summary is not None and len(summary):
         shares = _with_shares(summary, results.table(f"{method}/map_regions.tsv"))
         blocks += [Heading("What the maps cover"), _summary_table(shares, clusters)]
@@ -67,7 +69,7 @@ def profile_section(results: Results, method: str, config: Mapping[str, object])
     return Section(f"{method}-profiles", f"{method_name(method)}: cluster profiles", "Profiles", tuple(blocks))
 
 
-def _group_counts(results: Results, method: str, sizes: Mapping[int, int], column: str) -> dict[int, int]:
+def group_counts(results: Results, method: str, sizes: Mapping[int, int], column: str) -> dict[int, int]:
     """Scans behind each cluster's mean CT (``n``) or mean map (``n_maps``); the cluster's size where no table says."""
     table = results.table(f"{method}/group_maps.tsv")
     if table is None:
@@ -81,7 +83,7 @@ def _kind(method: str) -> str:
     return method.split("-")[0]
 
 
-def _population(config: Mapping[str, object], method: str) -> str:
+def population_map(config: Mapping[str, object], method: str) -> str:
     """Which population map is shown, as ``clam.map.population`` says."""
     section = config.get(_kind(method))
     section = section.get("map") if isinstance(section, Mapping) else None
