@@ -57,6 +57,11 @@ def template_files(study):
         ),
         ({"template": {"representation": "mask"}, "register": {"representation": "hu"}}, {"register_scan": 12}, []),
         ({"clinical": ""}, {"evaluate_clusters": 1}, ["associate_outcomes"]),
+        (
+            {"subjects": "", "simulation": {"scenarios": ["size-3", "no-clusters"], "seeds": [1, 2]}},
+            {"draw_lung_slice": 1, "simulate_scenario": 4, "summarise_simulation": 1},
+            ["ingest_scan", "pretrain_clam"],
+        ),
         ({"results": "elsewhere/out"}, {"write_report": 1}, []),
     ],
 )

@@ -33,7 +33,7 @@ def changed(**changes):
 
 def test_shipped_configs_are_valid():
     check_config(CONFIG, SCHEMA)
-    shipped = [ROOT / "config/demo.yaml", *(ROOT / "config/presets").glob("*.yaml")]
+    shipped = [ROOT / "config/demo.yaml", ROOT / "config/simulation.yaml", *(ROOT / "config/presets").glob("*.yaml")]
     assert len(shipped) > 1 and file_faults(ROOT / "config/config.yaml") == []
     for path in shipped:
         config = copy.deepcopy(CONFIG)
