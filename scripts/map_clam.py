@@ -21,7 +21,8 @@ tables = write_maps(
     cohort.regions(snakemake.input.mask),
     **config["map"],
 )
-write_table(snakemake.output.summary, tables.summary)
-write_table(snakemake.output.regions, tables.regions)
-write_table(snakemake.output.groups, tables.groups)
+flag = fitted[1]["flag"]  # that one group of scans was not rejected, or nothing
+write_table(snakemake.output.summary, tables.summary.assign(flag=flag))
+write_table(snakemake.output.regions, tables.regions.assign(flag=flag))
+write_table(snakemake.output.groups, tables.groups.assign(flag=flag))
 record(snakemake.params, snakemake.output, rule=snakemake.rule)

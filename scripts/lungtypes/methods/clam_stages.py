@@ -18,6 +18,9 @@ from lungtypes.methods.model_files import load_autoencoder, save_autoencoder
 from lungtypes.methods.training import Checkpoint
 from lungtypes.provenance import whole_folder, write_table
 
+HISTORY = ("phase", "epoch", "attempt", "learning_rate", "reconstruction", "clustering", "total", "labels_changed")
+HISTORY += ("mean_max_q", "largest_share", "n_clusters_used")
+
 
 def pretrain_stage(
     folder: Path,
@@ -114,7 +117,7 @@ def cluster_stage(
     settings |= {"label_order": [int(i) for i in order], "train_subjects": len(train)}
     save_autoencoder(folder, fitted.model, settings, centroids=centroids)
     history = pd.read_csv(pretrained / "history.tsv", sep="\t")
-    write_table(folder / "history.tsv", pd.concat([history, fitted.history], ignore_index=True))
+    write_table(folder / "history.tsv", pd.concat([history, fitted.history], ignore_index=True)[list(HISTORY)])
     write_table(folder / "embedding.tsv", clam.embedding_table(subjects, before, after).assign(flag=flag))
     write_table(folder / "assignment.tsv", clam.assignment_table(subjects, splits, q.numpy()).assign(flag=flag))
     checkpoint.remove()
