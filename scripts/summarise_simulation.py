@@ -3,8 +3,12 @@
 from pathlib import Path
 
 from lungtypes.provenance import open_log, record
-from lungtypes.report.simulation_page import write_simulation
+from lungtypes.report.simulation.page import write_simulation
 
-open_log(snakemake.log[0])
-write_simulation(Path(snakemake.output.page).parent, scenarios=Path(snakemake.params.results) / "simulation/scenarios")
+open_log(snakemake.log[0], hide=[snakemake.params.config[name] for name in ("image", "lungs")])
+write_simulation(
+    Path(snakemake.output.page).parent,
+    scenarios=Path(snakemake.params.results) / "simulation/scenarios",
+    settings=snakemake.params.config,
+)
 record(snakemake.params, snakemake.output, rule=snakemake.rule)

@@ -6,6 +6,7 @@ SIMULATION = {
     "fits": results("simulation/fits.tsv"),
     "claims": results("simulation/claims.tsv"),
     "tests": results("simulation/tests.tsv"),
+    "figures": results("simulation/figures"),
 }
 
 
@@ -77,7 +78,8 @@ rule summarise_simulation:
             seed=config["simulation"]["seeds"],
         ),
     output:
-        **SIMULATION,
+        **{k: v for k, v in SIMULATION.items() if k != "figures"},
+        figures=directory(SIMULATION["figures"]),
     log:
         results("logs/summarise_simulation.log"),
     benchmark:
@@ -97,6 +99,10 @@ rule summarise_simulation:
             },
         },
         results=results_folder,
-        code=stamp("lungtypes.report.simulation_page", script="summarise_simulation.py"),
+        code=stamp(
+            "lungtypes.report.simulation.page",
+            script="summarise_simulation.py",
+            text="lungtypes/report/page.html.j2",
+        ),
     script:
         "../../scripts/summarise_simulation.py"

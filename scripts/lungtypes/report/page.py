@@ -6,9 +6,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from lungtypes.provenance import write_table, write_text
 from lungtypes.report.blocks import Picture, Section
 from lungtypes.report.cohort_sections import flow_section, protocol_section, quality_section, template_section
@@ -23,12 +20,11 @@ from lungtypes.report.method_sections import (
 from lungtypes.report.methods_text import limitations_section, methods_section, reproducibility_section
 from lungtypes.report.paper_figures import paper_figures_section
 from lungtypes.report.profile_sections import profile_section
+from lungtypes.report.render import render_page
 from lungtypes.report.results import Results
-from lungtypes.report.style import data_uri
 
 logger = logging.getLogger(__name__)
 
-TEMPLATE = "page.html.j2"
 BUDGET_BYTES = 6_000_000
 
 
@@ -45,17 +41,7 @@ def write_page(page: Path, *, results: Path, run_config: Mapping[str, object], h
     page, read = Path(page), Results(Path(results))
     sections = page_sections(read, run_config, has_outcomes=has_outcomes)
     _write_data(page.parent / "data", sections)
-    environment = Environment(
-        autoescape=True,
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"data_uri": data_uri, "trusted": Markup}
-    html = environment.get_template(TEMPLATE).render(
-        findings=find(read, has_outcomes=has_outcomes), sections=sections, methods=read.methods()
-    )
+    html = render_page(findings=find(read, has_outcomes=has_outcomes), sections=sections, methods=read.methods())
     write_text(page, html)
     size = len(html.encode())
     logger.info("report: %d sections, %.1f MB", len(sections), size / 1e6)
