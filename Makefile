@@ -2,12 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint pins clean-demo
+.PHONY: demo sarcoidosis test lint pins clean-demo clean-sarcoidosis
 
 demo: .venv/installed
 	$(BIN)/python scripts/make_demo_cohort.py --config config/demo.yaml
 	$(BIN)/snakemake --cores 2 --resources gpu=1 --configfile config/demo.yaml --quiet rules
 	@$(BIN)/python scripts/summarise_demo.py --config config/demo.yaml
+
+# The application of the CLAM paper on a virtual cohort: docs/studies.md
+sarcoidosis: .venv/installed
+	$(BIN)/python scripts/make_virtual_sarcoidosis.py --config config/studies/virtual_sarcoidosis.yaml
+	$(BIN)/snakemake --cores 2 --resources gpu=1 --configfile config/studies/virtual_sarcoidosis.yaml --quiet rules
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest tests -q
@@ -28,6 +33,9 @@ pins:
 
 clean-demo:
 	rm -rf demo results/demo
+
+clean-sarcoidosis:
+	rm -rf virtual_sarcoidosis results/virtual_sarcoidosis
 
 .venv/installed: envs/requirements.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "found Python %d.%d, expected 3.11-3.13. Run: make PYTHON=python3.12 ..." % v)'

@@ -36,7 +36,11 @@ rule write_report:
         runtime=30,
     params:
         config={
-            "run": {k: v for k, v in config.items() if k not in ("phantom", "apply")},
+            "run": {
+                k: v
+                for k, v in config.items()
+                if k not in ("phantom", "virtual_sarcoidosis", "apply")
+            },
             "has_outcomes": HAS_OUTCOMES,
         },
         results=results_folder,
