@@ -1,6 +1,6 @@
 """What CLAM costs at full size: an epoch of each phase, a map, and memory. CUDA when there is one.
 
-python benchmarks/clam_costs.py [--scans 301] [--size 88] [--filters 32 64 128] [--threads 2] [--maps 3]
+PYTHONPATH=scripts python benchmarks/clam_costs.py [--scans 301] [--size 88] [--filters 32 64 128] [--threads 2] [--maps 3]
 """
 
 import argparse
@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 from lungtypes.device import choose_device, make_deterministic
 from lungtypes.imaging.hounsfield import OUTSIDE
