@@ -1,6 +1,7 @@
 """What CLAM costs at full size: an epoch of each phase, a map, and memory. CUDA when there is one.
 
-PYTHONPATH=scripts python benchmarks/clam_costs.py [--scans 301] [--size 88] [--filters 32 64 128] [--threads 2] [--maps 3]
+PYTHONPATH=scripts python benchmarks/clam_costs.py [--scans 301] [--size 88] [--filters 32 64 128]
+        [--threads 2] [--maps 3]
 """
 
 import argparse

@@ -1,8 +1,9 @@
 """How CLAM's clustering phase fares with each loss, scale of the distances and rate, from the same pre-training.
 
-    PYTHONPATH=scripts python benchmarks/clam_settings.py intensity-3 size-3 location-5     # scenarios of the simulation study
+    PYTHONPATH=scripts python benchmarks/clam_settings.py intensity-3 size-3 location-5
 
-Each line: accuracy and mean largest q after the phase, and what the guard did. 100 + 15 epochs, the paper's network.
+The words are scenarios of the simulation study. Each line: accuracy and mean largest q after
+the phase, and what the guard did. 100 + 15 epochs, the paper's network.
 """
 
 import sys
@@ -10,9 +11,9 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
 from lungtypes.device import make_deterministic
 
+ROOT = Path(__file__).resolve().parent.parent
 PRETRAIN_EPOCHS, CLUSTER_EPOCHS, THREADS = 100, 15, 2
 VARIANTS = (
     ("mean", "none", 1e-4),
