@@ -148,6 +148,23 @@ def embed(model: ConvolutionalAutoencoder, images: Images, *, batch: int, device
     return torch.cat(parts).numpy()
 
 
+def explained_variance(model: ConvolutionalAutoencoder, images: Images, *, batch: int, device: str) -> float:
+    """Share of the variance around the mean image that the reconstructions explain; 0 or less: they know nothing of it.
+
+    Most of a scan is noise and vessels that no 60 numbers hold, so a tenth is much.
+    """
+    pieces = torch.arange(len(images)).split(batch)
+    mean = sum(_batch(images, i, "cpu").sum(dim=0, dtype=torch.float64) for i in pieces) / len(images)
+    total = error = 0.0
+    model.eval()
+    with torch.inference_mode():
+        for index in pieces:
+            x = _batch(images, index, device)
+            total += float((x.cpu() - mean).square().sum(dtype=torch.float64))
+            error += float((x - model(x)[0]).square().sum(dtype=torch.float64))
+    return 1 - error / total if total > 0 else 0.0
+
+
 def soft_assignment(z: Tensor, centroids: Tensor, scale: float = 1.0) -> Tensor:
     """q (N, K) of eq. 4: Student-t kernel with one degree of freedom, rows sum to 1.
 

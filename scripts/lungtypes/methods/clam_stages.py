@@ -55,12 +55,15 @@ def pretrain_stage(
         device=device,
         checkpoint=checkpoint,
     )
+    explained = clam.explained_variance(
+        fitted.model, NormalisedScans(array, intensity, train), batch=batch, device=device
+    )
     z = clam.embed(fitted.model, NormalisedScans(array, intensity), batch=batch, device=device)
     table = pd.DataFrame(z, columns=[f"z_{i + 1}" for i in range(z.shape[1])])
     table.insert(0, "subject", list(subjects))
     table.insert(1, "split", list(splits))
     settings = {"network": {"size": list(array.shape[1:]), **network}, "intensity": asdict(intensity)}
-    settings |= {"loss": loss, "seed": seed, "events": list(fitted.events)}
+    settings |= {"loss": loss, "seed": seed, "events": list(fitted.events), "explained_variance": explained}
     with whole_folder(folder) as building:
         save_autoencoder(building, fitted.model, settings)
         write_table(building / "history.tsv", fitted.history)

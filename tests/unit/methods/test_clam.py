@@ -12,6 +12,7 @@ from lungtypes.methods.clam import (
     cluster,
     clustering_loss,
     embed,
+    explained_variance,
     order_by_density,
     pretrain,
     reconstruction_loss,
@@ -152,6 +153,16 @@ def test_clusters_that_end_empty_are_said_and_kept(planted):
 def test_pretraining_lowers_the_reconstruction_error(planted):
     history = planted[2].history.reconstruction
     assert history.iloc[-1] < 0.2 * history.iloc[0] and len(history) == 60
+
+
+def test_explained_variance_is_that_around_the_mean_image(planted):
+    images, _, fitted = planted
+    output = torch.cat([fitted.model(torch.from_numpy(images[i : i + 1]).unsqueeze(1))[0] for i in range(36)])
+    error = ((output.detach().numpy()[:, 0] - images) ** 2).sum() / ((images - images.mean(axis=0)) ** 2).sum()
+    found = explained_variance(fitted.model, images, batch=7, device="cpu")
+    assert found == pytest.approx(1 - error, abs=1e-5) and found > 0.5
+    untrained = pretrain(images, **PRETRAINING, epochs=1).model
+    assert explained_variance(untrained, images, batch=36, device="cpu") < 0.1
 
 
 def test_planted_groups_are_found_and_every_loss_term_is_kept(planted):

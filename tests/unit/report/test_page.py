@@ -142,6 +142,12 @@ def test_collapse_instability_and_restless_template_are_flagged(run):
     assert any("had not converged after 1 iterations" in text for text in ambers)
 
 
+@pytest.mark.parametrize(("explained", "flagged"), [(0.01, True), (0.1, False)])
+def test_network_that_knows_only_the_mean_scan_is_flagged(run, explained, flagged):
+    (run.results / "clam/model.json").write_text(f'{{"events": [], "seed": 1, "explained_variance": {explained}}}')
+    assert any("learned little more than the mean scan (1.0 %" in text for text in run.findings("red")) == flagged
+
+
 def test_lungs_that_the_cube_cuts_are_flagged(run):
     (run.results / "cohort/template.json").write_text('{"lung_share_in_box": 0.86}')
     assert any("holds 86 % of the template" in text for text in run.findings("amber"))
