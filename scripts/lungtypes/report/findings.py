@@ -162,7 +162,7 @@ def training(results: Results, method: str) -> list[Finding]:
     if explained is not None and explained < LEAST_EXPLAINED:
         text = (
             f"{name}: pre-training learned little more than the mean scan ({number(100 * explained, 1)} % of the "
-            "variance around it), so the clusters may rest on mean density alone. Raise pretrain.epochs, or lower batch."
+            "variance around it): the clusters may rest on mean density alone. Raise pretrain.epochs, or lower batch."
         )
         found.append(Finding("red", text))
     events = model.get("events") or []
