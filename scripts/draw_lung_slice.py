@@ -6,6 +6,7 @@ from lungtypes.phantom.simulation import write_lung_slice
 from lungtypes.provenance import open_log, record
 
 config = snakemake.params.config
-open_log(snakemake.log[0], hide=[config["image"], config["lungs"]])
-write_lung_slice(Path(snakemake.output.lung), config, seed=config["seed"])
+given = [str(path) for path in snakemake.input.given]  # image and lungs, or nothing
+open_log(snakemake.log[0], hide=given)
+write_lung_slice(Path(snakemake.output.lung), given=given, **config)
 record(snakemake.params, snakemake.output, rule=snakemake.rule)

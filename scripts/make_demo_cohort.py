@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from lungtypes.phantom.cohort import CohortPlan, write_cohort
+from lungtypes.phantom.generated import require_replaceable
 from lungtypes.provenance import stamp
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -25,6 +26,7 @@ def main() -> None:
     code = stamp("lungtypes.phantom.cohort")
     if made.exists() and json.loads(made.read_text()) == {**plan.__dict__, "code": code}:
         return
+    require_replaceable(folder)
     sys.stdout.write(f"Generating the virtual cohort in {folder}/ ...\n")
     truth = write_cohort(folder, plan, workers=arguments.workers)
     made.write_text(json.dumps({**plan.__dict__, "code": code}, indent=1, sort_keys=True) + "\n")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from lungtypes.phantom.generated import require_replaceable
 from lungtypes.phantom.sarcoidosis import SarcoidosisPlan
 from lungtypes.phantom.sarcoidosis_files import made_already, write_virtual_sarcoidosis
 from lungtypes.provenance import stamp
@@ -24,6 +25,7 @@ def main() -> None:
     made_by = {"code": stamp("lungtypes.phantom.sarcoidosis_files")}
     if made_already(folder, plan, made_by):
         return
+    require_replaceable(folder)
     sys.stdout.write(f"Generating the virtual cohort in {folder}/ ...\n")
     truth = write_virtual_sarcoidosis(folder, plan, workers=arguments.workers, made_by=made_by)
     sys.stdout.write(f"{len(truth)} scans written.\n")

@@ -5,7 +5,7 @@ from pathlib import Path
 from lungtypes.provenance import open_log, record
 from lungtypes.report.simulation.page import write_simulation
 
-open_log(snakemake.log[0], hide=[snakemake.params.config[name] for name in ("image", "lungs")])
+open_log(snakemake.log[0])
 write_simulation(
     Path(snakemake.output.page).parent,
     scenarios=Path(snakemake.params.results) / "simulation/scenarios",

@@ -246,11 +246,11 @@ def write_run_manifest(results: str, *, state: str, config: Mapping, sheet: str,
     )
 
 
-PATH_IN_TEXT = re.compile(r"(^|[\s=:,{\[\"'])[/~]")
+PATH_IN_TEXT = re.compile(r"(^|[\s=:,{\[\"'])([/~]|\.\./)")
 
 
 def _without_paths(value: object) -> object:
-    """The same with text that looks like an absolute path replaced: it may name a person or a site."""
+    """The same with text that looks like a path out of the study's folder replaced: it may name a person or a site."""
     if isinstance(value, Mapping):
         return {name: _without_paths(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

@@ -27,10 +27,7 @@ rule draw_lung_slice:
         runtime=30,
     params:
         config={
-            **{
-                k: config["simulation"][k]
-                for k in ("image", "lungs", "size", "spacing_mm", "people")
-            },
+            **{k: config["simulation"][k] for k in ("size", "spacing_mm", "people")},
             "seed": config["seed"],
         },
         results=results_folder,
@@ -61,7 +58,30 @@ rule simulate_scenario:
                 k: config["simulation"][k]
                 for k in ("subjects", "strides", "fitted", "lesions")
             },
-            "method": {k: v for k, v in config["clam"].items() if k != "enabled"},
+            "method": {
+                **{
+                    k: config["clam"][k]
+                    for k in (
+                        "window_hu",
+                        "background",
+                        "filters",
+                        "latent",
+                        "slope",
+                        "output",
+                        "loss",
+                        "batch",
+                        "pretrain",
+                        "cluster",
+                    )
+                },
+                "k": {
+                    k: v for k, v in config["clam"]["k"].items() if k != "n_clusters"
+                },
+                "map": {
+                    k: config["clam"]["map"][k]
+                    for k in ("chunk_channels", "correct_shift")
+                },
+            },
             **{k: config[k] for k in ("device", "torch_threads")},
         },
         results=results_folder,
@@ -92,10 +112,24 @@ rule summarise_simulation:
         runtime=30,
     params:
         config={
-            **config["simulation"],
+            **{
+                k: v
+                for k, v in config["simulation"].items()
+                if k not in ("image", "lungs")
+            },
+            "template": "given" if config["simulation"]["image"] else "synthetic",
             **{
                 k: config["clam"][k]
-                for k in ("filters", "loss", "pretrain", "cluster")
+                for k in (
+                    "filters",
+                    "latent",
+                    "background",
+                    "window_hu",
+                    "batch",
+                    "loss",
+                    "pretrain",
+                    "cluster",
+                )
             },
         },
         results=results_folder,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +11,11 @@ import pandas as pd
 from lungtypes.cohort.status import read_status
 
 
-def collect_tables(files: Mapping[str, str | Path]) -> pd.DataFrame:
-    """Stack the tables of all subjects that have one; first column is the subject."""
+def collect_tables(files: Mapping[str, str | Path], *, columns: Sequence[str]) -> pd.DataFrame:
+    """Stack the tables of all subjects that have one; first column is the subject.
+
+    columns : of each table. Where no subject has one (all scans came registered) they are all that is written.
+    """
     parts = []
     for subject, path in files.items():
         if Path(path).exists():
@@ -20,7 +23,7 @@ def collect_tables(files: Mapping[str, str | Path]) -> pd.DataFrame:
             table.insert(0, "subject", subject)
             parts.append(table)
     filled = [part for part in parts if len(part)]
-    return pd.concat(filled or parts[:1], ignore_index=True) if parts else pd.DataFrame(columns=["subject"])
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=["subject", *columns])
 
 
 def collect_json(folders: Mapping[str, str | Path], name: str) -> dict[str, dict]:

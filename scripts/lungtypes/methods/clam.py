@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 FLOOR = 1e-7  # inside logarithms, as Keras does
 MAX_SHARE, FLAT_MARGIN = 0.95, 0.05  # collapse: one cluster holds 95 %; flat: mean max q below 1/K + 0.05
+CLEAR_CHANGE = 0.02  # since the start; a cohort that begins near a limit may waver around it
 ADAM = {"betas": (0.9, 0.999), "eps": 1e-7}  # the defaults of Keras, on which the authors' code runs
 
 Loss = Literal["mean", "sum"]
@@ -294,9 +295,11 @@ def _health(q: Tensor) -> dict[str, float]:
 def _fault(row: Mapping[str, float], at_start: Mapping[str, float], k: int) -> str:
     if not np.isfinite(row["total"]) or not np.isfinite(row["mean_max_q"]):
         return "loss not finite"
-    if k > 1 and row["largest_share"] > MAX_SHARE >= at_start["largest_share"]:
+    grown = row["largest_share"] - at_start["largest_share"]
+    all_in_one = row["n_clusters_used"] == 1 < at_start["n_clusters_used"]
+    if k > 1 and row["largest_share"] > MAX_SHARE and (grown > CLEAR_CHANGE or all_in_one):
         return f"collapse: one cluster holds {100 * row['largest_share']:.0f} %"
-    if k > 1 and _is_flat(row, k) and not _is_flat(at_start, k):
+    if k > 1 and _is_flat(row, k) and at_start["mean_max_q"] - row["mean_max_q"] > CLEAR_CHANGE:
         return f"flat assignment: q near 1/{k} for every scan"
     return ""
 

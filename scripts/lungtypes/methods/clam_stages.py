@@ -18,8 +18,8 @@ from lungtypes.methods.model_files import load_autoencoder, save_autoencoder
 from lungtypes.methods.training import Checkpoint
 from lungtypes.provenance import whole_folder, write_table
 
-HISTORY = ("phase", "epoch", "attempt", "learning_rate", "reconstruction", "clustering", "total", "labels_changed")
-HISTORY += ("mean_max_q", "largest_share", "n_clusters_used")
+HISTORY = ("phase", "epoch", "attempt", "kept", "learning_rate", "reconstruction", "clustering", "total")
+HISTORY += ("labels_changed", "mean_max_q", "largest_share", "n_clusters_used")
 
 
 def pretrain_stage(

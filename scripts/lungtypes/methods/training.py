@@ -84,13 +84,19 @@ class State:
 class Trained:
     """history : one row an epoch that ran, with epoch, attempt (0 first), learning_rate and what the epoch returned.
 
-    events : what the guard did, in words. learning_rate : the one that held. finished : all epochs ran.
+    ``kept`` is 0 where the guard took the epoch back. events : what the guard did, in words. learning_rate : of the
+    state that holds. finished : all epochs ran.
     """
 
     history: pd.DataFrame
     events: tuple[str, ...]
     learning_rate: float
     finished: bool
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the state has seen."""
+        return int(self.history["kept"].sum())
 
 
 def train(
@@ -115,31 +121,34 @@ def train(
     rows: list[dict[str, float]] = []
     events: list[str] = []
     epoch, attempt, rate = 0, 0, learning_rate
-    good, good_epoch = state.copy(), 0
+    good, good_epoch, good_rate = state.copy(), 0, learning_rate
     found = _read(checkpoint)
     if found is not None:
         good, kept = found
         rows, events = kept["rows"], kept["events"]
-        epoch, attempt, rate, good_epoch = kept["epoch"], kept["attempt"], kept["rate"], kept["epoch"]
+        epoch, attempt, rate = kept["epoch"], kept["attempt"], kept["rate"]
+        good_epoch, good_rate = epoch, rate
         state.restore(good, learning_rate=rate)
         logger.info("%s: goes on after epoch %d of %d", name, epoch, epochs)
     written = time.monotonic()
     while epoch < epochs:
         epoch += 1
-        row = {"epoch": epoch, "attempt": attempt, "learning_rate": rate, **run_epoch(epoch)}
+        row = {"epoch": epoch, "attempt": attempt, "kept": 1, "learning_rate": rate, **run_epoch(epoch)}
         rows.append(row)
         wrong = fault(row)
         if wrong:
+            for taken_back in rows[_last_kept(rows, good_epoch) + 1 :]:
+                taken_back["kept"] = 0
             events.append(f"rate {rate:g}: {wrong} in epoch {epoch}; back to {_state_name(good_epoch)}")
             logger.warning("%s: %s", name, events[-1])
             if attempt == MAX_RETRIES:
-                state.restore(good, learning_rate=rate)
+                state.restore(good, learning_rate=good_rate)
                 events.append(f"training ended at {_state_name(good_epoch)} of {epochs} epochs, after three faults")
-                return Trained(pd.DataFrame(rows), tuple(events), rate, False)
+                return Trained(pd.DataFrame(rows), tuple(events), good_rate, False)
             attempt, rate, epoch = attempt + 1, rate / 10, good_epoch
             state.restore(good, learning_rate=rate)
         elif epoch % GOOD_EVERY == 0 or epoch == epochs:
-            good, good_epoch = state.copy(), epoch
+            good, good_epoch, good_rate = state.copy(), epoch, rate
             if checkpoint and (time.monotonic() - written > SECONDS_BETWEEN_FILES or epoch == epochs):
                 _write(
                     checkpoint, good, {"rows": rows, "events": events, "epoch": epoch, "attempt": attempt, "rate": rate}
@@ -153,6 +162,11 @@ def checkpoint_of(params: JobParams, inputs: Iterable[str | Path], *, rule: str)
     content = {"config": dict(params.config), "code": params.code, "files": [checksum_of(path) for path in inputs]}
     fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
     return Checkpoint(Path(params.results) / "resume" / f"{rule}.safetensors", fingerprint)
+
+
+def _last_kept(rows: list[dict[str, float]], good_epoch: int) -> int:
+    """Where the last kept row of the good state stands; -1 for the start."""
+    return max((i for i, row in enumerate(rows) if row["kept"] and row["epoch"] == good_epoch), default=-1)
 
 
 def _state_name(epoch: int) -> str:

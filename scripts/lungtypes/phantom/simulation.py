@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import kurtosis, skew
 
+from lungtypes.errors import InputError
 from lungtypes.evaluation.accuracy import adjusted_rand, matched_accuracy
 from lungtypes.evaluation.choose_k import KSelection, choose_k
 from lungtypes.evaluation.indices import silhouette
@@ -66,13 +67,17 @@ def named_scenarios(subjects: int) -> dict[str, Scenario]:
     return {scenario.name: scenario for scenario in (*paper_scenarios(subjects), *extra_scenarios(subjects))}
 
 
-def write_lung_slice(folder: Path, study: Mapping[str, object], *, seed: int) -> None:
-    """The healthy lung that all scenarios start from, into ``folder``: the user's template, or a synthetic one."""
-    grid = {"size": study["size"], "spacing_mm": study["spacing_mm"]}
-    if study["image"]:
-        lung = given_lung_slice(study["image"], study["lungs"], **grid)
+def write_lung_slice(
+    folder: Path, *, given: Sequence[str | Path], size: int, spacing_mm: float, people: int, seed: int
+) -> None:
+    """The healthy lung that all scenarios start from, into ``folder``.
+
+    given : image and lungs of the user's template, or nothing for a synthetic lung of ``people`` virtual persons.
+    """
+    if given:
+        lung = given_lung_slice(*given, size=size, spacing_mm=spacing_mm)
     else:
-        lung = synthetic_lung_slice(people=study["people"], seed=seed, **grid)
+        lung = synthetic_lung_slice(people=people, seed=seed, size=size, spacing_mm=spacing_mm)
     with whole_folder(folder) as building:
         for name in ("mean_hu", "lung", "residuals_hu"):
             np.save(building / f"{name}.npy", getattr(lung, name), allow_pickle=False)
@@ -107,6 +112,9 @@ def run_scenario(
     Files: hu.npy (N, Y, X) int16; lung.npy, discs.npy bool; before.npy and after_{K}.npy (N, latent) float32;
     importance.npy (N, Y, X) float32 of the deciding fit; assignment.tsv, fits.tsv, k_selection.tsv, history.tsv.
     """
+    if len(study["strides"]) != len(method["filters"]):
+        found = f"found {len(study['strides'])} values, expected {len(method['filters'])} as in clam.filters"
+        raise InputError(f"config, simulation.strides: {found}. Give each layer its own.")
     plan = named_scenarios(study["subjects"])[scenario]
     slices = simulate(lung, plan, Lesions(**_tuples(study["lesions"])), seed=seed)
     intensity = fit_intensity(slices.hu, window_hu=method["window_hu"], background=method["background"])
@@ -231,8 +239,10 @@ def _fits_table(
     truth = slices.labels.tolist()
     features = standardise(densitometry_features(slices.hu))
     curves = choice.table.pivot_table(index="k", columns="criterion", values="value")
+    compared = sorted({*fits, *(number for number in curves.index if number > 1)})
+    curves = curves.reindex(compared)
     rows = []
-    for k in sorted({*fits, *(number for number in curves.index if number > 1)}):
+    for k in compared:
         with one_thread():
             labels = kmeans(before.astype(np.float64), k, n_init=20, seed=derive_seed(seed, "simulation", k)).labels
             classical = kmeans(features, k, n_init=20, seed=derive_seed(seed, "densitometry", k)).labels
@@ -247,7 +257,7 @@ def _fits_table(
 
 
 def _fit_row(fit: Fit, truth: Sequence[int]) -> dict[str, object]:
-    last = fit.result.history.iloc[-1]
+    kept = fit.result.history[fit.result.history["kept"] == 1]
     after = silhouette(fit.after, fit.clusters.tolist())
     sizes = np.bincount(fit.clusters, minlength=fit.k)
     return {
@@ -257,7 +267,7 @@ def _fit_row(fit: Fit, truth: Sequence[int]) -> dict[str, object]:
         "silhouette_after": np.nan if after.value is None else after.value,
         "clusters_used": int((sizes > 0).sum()),
         "largest_share": float(sizes.max() / sizes.sum()),
-        "epochs": int(last["epoch"]),
+        "epochs": len(kept),
         "learning_rate": fit.result.learning_rate,
         "finished": int(fit.result.finished),
         "guard": "; ".join(fit.result.events),

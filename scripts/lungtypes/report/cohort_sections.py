@@ -90,7 +90,9 @@ def protocol_section(results: Results) -> Section:
     title = "Input protocol and scanner balance"
     series = results.table("ingest/series.tsv")
     blocks: list[Block] = []
-    if series is not None:
+    if series is not None and series.empty:
+        blocks.append(Paragraph("All scans came registered, so that nothing is known of scanners and kernels.", "note"))
+    elif series is not None:
         chosen = series[series["verdict"] == "chosen"]
         keys = ["manufacturer", "model", "kernel", "kernel_class", "thickness_mm"]
         counts = chosen.groupby(keys, dropna=False).size().sort_values(ascending=False, kind="stable")

@@ -55,8 +55,7 @@ def training_section(results: Results, method: str) -> Section:
     table = results.table(f"{method}/history.tsv")
     if table is None or table.empty:
         return Section(anchor, title, short, (Paragraph("No history of the training was found."),))
-    # of an epoch that the guard took back, the last attempt counts
-    table = table.drop_duplicates(["phase", "epoch"], keep="last")
+    table = table[table["kept"] == 1]  # epochs that the guard took back are left out
     panels = [
         ("pretrain", "reconstruction", "Pre-training: reconstruction", "squared error"),
         ("cluster", "reconstruction", "Clustering: reconstruction", "squared error"),

@@ -27,13 +27,14 @@ def paper_figures_section(results: Results, config: Mapping[str, object]) -> Sec
     """Mean CT (7a), mean CLAM (7b), and three random members of each cluster with CT (8) and CLAM (9)."""
     assignment = results.table("clam/assignment.tsv")
     clusters = [c for c in clusters_of(assignment) if (assignment["cluster"] == c).any()]
-    counts = group_counts(results, "clam", {c: int((assignment["cluster"] == c).sum()) for c in clusters}, "n")
-    sizes = {f"cluster {c}": n for c, n in counts.items()}
+    sizes = {c: int((assignment["cluster"] == c).sum()) for c in clusters}
+    counts = (group_counts(results, "clam", sizes, column) for column in ("n", "n_maps"))
+    scans, mapped = ({f"cluster {c}": n for c, n in found.items()} for found in counts)
     population = population_map(config, "clam")
     densities = {"all": "ct_mean_population", **{f"cluster {c}": f"ct_mean_cluster{c}" for c in clusters}}
     maps = {"all": f"clam_population_{population}_mean", **{f"cluster {c}": f"clam_cluster{c}_mean" for c in clusters}}
-    blocks = _mean_figure(results, densities, LUNG_SCALE, "7a", "mean CT", sizes)
-    blocks += _mean_figure(results, maps, MAP_SCALE, "7b", "mean CLAM", sizes, note=POPULATIONS.get(population, ""))
+    blocks = _mean_figure(results, densities, LUNG_SCALE, "7a", "mean CT", scans)
+    blocks += _mean_figure(results, maps, MAP_SCALE, "7b", "mean CLAM", mapped, note=POPULATIONS.get(population, ""))
     blocks += _member_figure(results, assignment, int(config.get("seed", 1)))
     blocks = [Heading("CLAM paper, figures 7 to 10"), *blocks, Paragraph(FIGURE_10, "note")]
     return Section("clam-paper-figures", "CLAM: the paper's figures with this cohort", "Paper's figures", tuple(blocks))

@@ -8,6 +8,7 @@ import torch
 from lungtypes.device import make_deterministic
 from lungtypes.evaluation.accuracy import matched_accuracy
 from lungtypes.methods.clam import (
+    _fault,
     assignment_table,
     cluster,
     clustering_loss,
@@ -206,6 +207,27 @@ def test_guard_restores_the_weights_and_lowers_a_rate_that_destroys_the_clusters
     result = cluster(fitted.model, images, k=3, epochs=4, **{**TRAINING, "learning_rate": 0.3})
     assert result.events and result.learning_rate < 0.3
     assert matched_accuracy(result.q.argmax(axis=1), labels).accuracy == 1.0
+
+
+@pytest.mark.parametrize(
+    ("start", "share", "used", "q", "wrong"),
+    [
+        ((0.5, 3, 0.9), 0.96, 3, 0.9, "collapse"),
+        ((0.5, 3, 0.9), 0.94, 3, 0.9, ""),
+        ((0.96, 3, 0.9), 0.97, 3, 0.9, ""),  # so from the start
+        ((0.96, 3, 0.9), 1.0, 1, 0.9, "collapse"),
+        ((0.949, 3, 0.9), 0.951, 3, 0.9, ""),  # wavers around the limit
+        ((0.5, 3, 0.9), 0.5, 3, 0.35, "flat"),
+        ((0.5, 3, 0.385), 0.5, 3, 0.38, ""),
+        ((0.5, 3, 0.35), 0.5, 3, 0.34, ""),
+        ((0.5, 3, 0.9), 0.5, 3, float("nan"), "not finite"),
+    ],
+)
+def test_guard_sees_a_clear_change_for_the_worse(start, share, used, q, wrong):
+    at_start = dict(zip(("largest_share", "n_clusters_used", "mean_max_q"), start, strict=True))
+    row = {"total": 1.0, "largest_share": share, "n_clusters_used": used, "mean_max_q": q}
+    found = _fault(row, at_start, 3)
+    assert (wrong in found) if wrong else found == ""
 
 
 def test_embedding_of_a_scan_does_not_depend_on_the_others(planted):

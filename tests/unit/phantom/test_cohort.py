@@ -6,8 +6,10 @@ import pandas as pd
 import pydicom
 import pytest
 
+from lungtypes.errors import InputError
 from lungtypes.phantom.clinical import grade
 from lungtypes.phantom.cohort import CohortPlan, plan_members, write_cohort
+from lungtypes.phantom.generated import require_replaceable
 
 PLAN = CohortPlan(seed=2, per_group=2, in_plane=32, corrupt=1, confounded=False)
 
@@ -69,3 +71,13 @@ def test_same_plan_writes_the_same_bytes(cohort, tmp_path):
 
 def test_grades_follow_the_published_limits():
     assert [grade(p) for p in (0.5, 1, 4.9, 5, 30, 60, 75)] == [0, 1, 1, 2, 3, 4, 5]
+
+
+def test_only_a_generated_cohort_is_replaced(tmp_path):
+    require_replaceable(tmp_path / "absent")
+    require_replaceable(tmp_path)
+    (tmp_path / "subjects.tsv").write_text("subject\n")
+    with pytest.raises(InputError, match="no generated cohort"):
+        require_replaceable(tmp_path)
+    (tmp_path / "plan.json").write_text("{}")
+    require_replaceable(tmp_path)

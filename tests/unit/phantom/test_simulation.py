@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from lungtypes.device import make_deterministic
+from lungtypes.errors import InputError
 from lungtypes.imaging.hounsfield import OUTSIDE
 from lungtypes.methods.training import Checkpoint
 from lungtypes.phantom.lung_slices import LungSlice
@@ -107,6 +108,23 @@ def test_scenario_without_clusters_is_fitted_at_the_chosen_k_and_has_no_accuracy
     assert (fits.true_k == 1).all() and fits.null_p.between(0, 1).all()
 
 
+def test_network_that_does_not_fit_is_refused_before_anything_is_trained(lung, settings, tmp_path):
+    settings["method"]["filters"] = [2, 4, 8]
+    with pytest.raises(InputError, match="simulation.strides: found 2 values, expected 3 as in clam.filters"):
+        run_scenario(
+            tmp_path / "out", lung=lung, scenario="size-3", checkpoint=Checkpoint(tmp_path / "j", "1"), **settings
+        )
+
+
+def test_planted_number_beyond_those_compared_is_fitted(lung, settings, tmp_path):
+    settings["method"]["pretrain"]["epochs"] = 2
+    settings["method"]["k"]["maximum"] = 3
+    checkpoint = Checkpoint(tmp_path / "resume" / "job.safetensors", "abc")
+    run_scenario(tmp_path / "out", lung=lung, scenario="location-4", checkpoint=checkpoint, **settings)
+    fits = tables(tmp_path / "out")["fits"].set_index("fitted_k")
+    assert fits.index.tolist() == [2, 3, 4] and np.isnan(fits.silhouette_kmeans[4]) and fits.accuracy[4] > 0.2
+
+
 def test_densitometry_is_blind_to_place_and_sees_density():
     hu = np.full((3, 8, 8), -850, np.int16)
     hu[:, 0] = OUTSIDE
@@ -125,8 +143,7 @@ def test_scenarios_of_the_config_are_those_that_exist():
 
 
 def test_lung_slice_is_read_as_it_was_written(tmp_path):
-    study = {"image": "", "lungs": "", "size": 64, "spacing_mm": 3.0, "people": 2}
-    write_lung_slice(tmp_path / "lung", study, seed=3)
+    write_lung_slice(tmp_path / "lung", given=[], size=64, spacing_mm=3.0, people=2, seed=3)
     lung = read_lung_slice(tmp_path / "lung")
     assert lung.lung.shape == (64, 64) and lung.spacing_mm == 3.0
     assert lung.residuals_hu.dtype == np.float32 and abs(lung.residuals_hu.mean()) < 1

@@ -94,7 +94,7 @@ def build(folder: Path, clusters: list[int], k: int) -> Run:
         | {"mean_max_q": 0.9}
         for e in (1, 2)
     ]
-    save(clam / "history.tsv", pd.DataFrame(history))
+    save(clam / "history.tsv", pd.DataFrame(history).assign(kept=1))
     (clam / "model.json").write_text(json.dumps({"events": [], "seed": 1, "train_subjects": n, "k": k}))
     null_p = 0.01 if k > 1 else 0.6
     choice = {"k": k, "null_p": null_p, "reason": f"K = {k}: {CANARY}", "rule": "silhouette"}

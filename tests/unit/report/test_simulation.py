@@ -24,8 +24,7 @@ PLACES = ((12, 12), (5, 12), (19, 12), (12, 6), (12, 18))
 RADII = (1, 1.5, 2, 3, 4)
 EACH = 4  # images of a cluster
 SETTINGS = {
-    "image": "",
-    "lungs": "",
+    "template": "synthetic",
     "size": 64,
     "spacing_mm": 3.0,
     "people": 20,
@@ -41,9 +40,11 @@ SETTINGS = {
         "fixed_intensity_hu": 300.0,
     },
     "filters": [32, 64, 128],
+    "latent": 60,
+    "background": "zero",
     "loss": "sum",
     "pretrain": {"epochs": 200, "learning_rate": 0.001},
-    "cluster": {"gamma": 0.1, "epochs": 500},
+    "cluster": {"gamma": 0.1, "epochs": 500, "latent_scale": "none"},
 }
 
 
@@ -423,7 +424,7 @@ def test_page_opens_with_the_verdict_in_plain_words(as_published):
 
 def test_same_runs_give_the_same_bytes_and_other_settings_are_named(tmp_path):
     plant(tmp_path / "scenarios", "location-3", fitted=(3, 4), wrong=1)
-    told = SETTINGS | {"loss": "mean", "fitted": "planted", "image": "/home/someone/lung.nii.gz"}
+    told = SETTINGS | {"loss": "mean", "fitted": "planted", "template": "given"}
     written = []
     for name in ("a", "b"):
         write_simulation(tmp_path / name, scenarios=tmp_path / "scenarios", settings=told)
@@ -432,7 +433,7 @@ def test_same_runs_give_the_same_bytes_and_other_settings_are_named(tmp_path):
     assert written[0] == written[1] and "figures/sweep.png" in written[0]
     page = Page(written[0]["index.html"].decode())
     assert "fitted (planted, paper 2, 3, 4, 5, 6, 7, 8), loss (mean, paper sum)" in page.text
-    assert "someone" not in page.text and "your own template" in page.text
+    assert "given" in page.text and "a standard lung template" in page.text
     assert "figures/figure2_examples.png" not in written[0]  # its scenarios were not run
     assert "Not judged" in page.text
 

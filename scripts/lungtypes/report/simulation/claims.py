@@ -57,7 +57,10 @@ def _accuracy_claims(named: Named) -> list[Claim]:
     worse = [cell.claim.removeprefix("S1 ") for cell in cells if cell.holds in ("partly", "no")]
     note = joined([f"below 1.00: {', '.join(worse)}" if worse else "", scenarios_not_run(cells)])
     what = "accuracy at the true K, mean of the nine scenarios"
-    return [Claim("S1", what, "1.00", ours, combine(cell.holds for cell in cells), note), *cells]
+    holds = combine(cell.holds for cell in cells)
+    if any(cell.holds == "no" for cell in cells) and holds == "partly":
+        holds = "no"  # the paper says all nine: one that fails is enough
+    return [Claim("S1", what, "1.00", ours, holds, note), *cells]
 
 
 def _collapse_claims(named: Named) -> list[Claim]:
@@ -110,7 +113,7 @@ def _ended(cells: Sequence[Cell]) -> list[Cell]:
 def _caught(cells: Sequence[Cell]) -> list[Cell]:
     """Those where the guard saw that on the way and took it back."""
     others = [cell for cell in cells if cell not in _ended(cells)]
-    return [(run, k) for run, k in others if re.search(r"one cluster holds \d", run.fits.loc[k, "guard"])]
+    return [(run, k) for run, k in others if re.search(r"collapse: one cluster holds \d", run.fits.loc[k, "guard"])]
 
 
 def _collapses(cells: Sequence[Cell]) -> str:

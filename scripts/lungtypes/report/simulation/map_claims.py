@@ -212,16 +212,18 @@ def _energy_claim(factor: str, runs: Sequence[Run]) -> Claim:
     """X9: share of the map in the disc, beside the disc's share of the lung; without images of +0 HU."""
     claim, what = (
         f"X9 {factor}",
-        f"{factor}: median share of the map's importance in the disc, over twice the disc's share",
+        f"{factor}: median share of the lung's importance in the disc, over twice the disc's share of the lung",
     )
     scenarios = tuple(f"{factor}-{k}" for k in (3, 4, 5))
     shares, areas, hits, used = [], [], [], []
     for run in (run for run in runs if run.scenario in scenarios):
         lesion = (run.images["true_cluster"] > 1).to_numpy() | (factor != "intensity")
         images = run.images[lesion]
-        shares += images["energy_in_disc"].dropna().tolist()
+        maps, discs, lung = run.array("importance")[lesion], run.array("discs")[lesion], run.array("lung")
+        within, total = (maps * discs).sum(axis=(1, 2)), (maps * lung).sum(axis=(1, 2))
+        shares += (within[total > 0] / total[total > 0]).tolist()  # of the importance in the lung, as the area is
         hits += images["peak_in_disc"].dropna().tolist()
-        areas += (run.array("discs")[lesion].sum(axis=(1, 2)) / run.array("lung").sum()).tolist()
+        areas += (discs.sum(axis=(1, 2)) / lung.sum()).tolist()
         used.append(run.scenario)
     if not shares:
         return not_run(claim, what, NOT_STUDIED, "none of its three scenarios was run")

@@ -27,12 +27,15 @@ PAPER_SETTINGS = {
     "lesions, intensities_hu": [0.0, 100.0, 200.0, 300.0, 400.0],
     "lesions, radii_px": [2.0, 3.0, 4.0, 5.0, 6.0],
     "lesions, locations": 5,
+    "latent": 60,
+    "background": "zero",
     "loss": "sum",
     "pretrain, epochs": 200,
     "cluster, gamma": 0.1,
     "cluster, epochs": 500,
+    "cluster, latent_scale": "none",
 }
-PAPER_WORDS = {"image": "a standard lung template", "scenarios": "the first nine", "seeds": "one run"}
+PAPER_WORDS = {"template": "a standard lung template", "scenarios": "the first nine", "seeds": "one run"}
 LIMITS: tuple[Block, ...] = (
     Bullets(
         (
@@ -139,8 +142,8 @@ def extra_table(runs: Sequence[Run]) -> Table | None:
     """Our own scenarios: what was chosen, and what was found at the K that was fitted."""
     rows = []
     for run in (run for run in runs if run.scenario in EXTRA):
-        fit = run.fits.loc[run.fitted[0]] if run.true_k == 1 and run.fitted else run.at_truth
-        chosen = run.fits["chosen_k"].iloc[0]
+        chosen = int(run.fits["chosen_k"].iloc[0])
+        fit = run.fits.loc[chosen] if run.true_k == 1 and chosen in run.fitted else run.at_truth
         words = [number(None if fit is None else fit[name], 3) for name in ("accuracy", "smallest_recall")]
         after = number(None if fit is None else fit["silhouette_after"], 2)
         p = number(run.fits["null_p"].iloc[0], 3)
@@ -180,14 +183,12 @@ def _cells(claim: Claim) -> tuple[str, ...]:
 
 
 def _flat(settings: Mapping[str, object]) -> dict[str, object]:
-    """Nested settings by "section, name"; a path of the user's becomes a word, since it may hold a name."""
+    """Nested settings by "section, name"."""
     flat: dict[str, object] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
             flat |= {f"{name}, {inner}": item for inner, item in value.items()}
-        elif name == "image":
-            flat[name] = "your own template" if value else "synthetic lung"
-        elif name != "lungs":  # goes with the image
+        else:
             flat[name] = value
     return flat
 
