@@ -147,6 +147,22 @@ def test_planted_variables_differ_between_the_subtypes_and_no_others_do():
     assert all(p_values[name] < 0.001 for name in planted.index[planted == 1])
 
 
+def test_over_many_seeds_unplanted_variables_differ_as_often_as_chance_says():
+    p_values = {0: [], 1: []}
+    for seed in range(1, 21):
+        plan = SarcoidosisPlan(seed=seed, diffuse=126, hilar=175)
+        table = clinical_table(plan).set_index("subject")
+        diffuse = table.index.isin([m.subject for m in plan_members(plan) if m.subtype == "diffuse"])
+        for variable, planted in planted_table().set_index("variable")["planted"].items():
+            values = pd.to_numeric(table[variable], errors="coerce").to_numpy(float)
+            there = np.isfinite(values)
+            if there.sum() > 200:  # numbers, not words
+                p = stats.ttest_ind(values[there & diffuse], values[there & ~diffuse]).pvalue
+                p_values[int(planted)].append(p)
+    assert 0.01 < np.mean(np.array(p_values[0]) < 0.05) < 0.10 and len(p_values[0]) >= 180
+    assert np.mean(np.array(p_values[1]) < 0.001) > 0.97
+
+
 def test_race_and_scadding_are_those_of_table_2():
     table, diffuse = clinical_table(PAPER), is_diffuse(PAPER)
     assert (table.race[diffuse] == "white").sum() == 77 and (table.race[~diffuse] == "white").sum() == 141
