@@ -217,7 +217,7 @@ def _registration_blocks(table: pd.DataFrame, checks: Mapping[str, Mapping[str, 
 
 def _density_blocks(results: Results, method: str) -> list[Block]:
     table, assignment = results.table("densitometry.tsv"), results.table(f"{method}/assignment.tsv")
-    if table is None:
+    if table is None or table.empty:  # empty where all scans came registered
         return []
     both = table[table["region"] == "lungs"][["subject", "volume_ml", "mean_hu"]]
     both = assignment[["subject", "cluster"]].merge(both, on="subject", how="left")

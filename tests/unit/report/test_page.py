@@ -148,6 +148,13 @@ def test_network_that_knows_only_the_mean_scan_is_flagged(run, explained, flagge
     assert any("learned little more than the mean scan (1.0 %" in text for text in run.findings("red")) == flagged
 
 
+def test_cohort_that_came_registered_has_no_protocol_and_no_empty_panels(run):
+    for name in ("ingest/series.tsv", "densitometry.tsv"):
+        run.edit(name, lambda table: table.iloc[:0])
+    page = run.write()
+    assert "nothing is known of scanners" in page and "Lung volume and density by" not in page
+
+
 def test_lungs_that_the_cube_cuts_are_flagged(run):
     (run.results / "cohort/template.json").write_text('{"lung_share_in_box": 0.86}')
     assert any("holds 86 % of the template" in text for text in run.findings("amber"))
