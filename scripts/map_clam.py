@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lungtypes.device import choose_device, make_deterministic
+from lungtypes.device import choose_device, keep_freed_memory, make_deterministic
 from lungtypes.imaging.volume_files import read_cohort_array
 from lungtypes.methods.clam_maps import MapFolders, explain_with, read_clusters, write_maps
 from lungtypes.methods.model_files import load_autoencoder
@@ -10,6 +10,7 @@ from lungtypes.provenance import open_log, record, write_table
 
 open_log(snakemake.log[0])
 config = snakemake.params.config
+keep_freed_memory()
 make_deterministic(torch_threads=config["torch_threads"])
 cohort = read_cohort_array(snakemake.input.array, snakemake.input.description)
 fitted = load_autoencoder(Path(snakemake.input.model).parent)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lungtypes.device import choose_device, make_deterministic
+from lungtypes.device import choose_device, keep_freed_memory, make_deterministic
 from lungtypes.methods.training import checkpoint_of
 from lungtypes.phantom.simulation import read_lung_slice, run_scenario
 from lungtypes.provenance import open_log, record
@@ -10,6 +10,7 @@ from lungtypes.provenance import open_log, record
 open_log(snakemake.log[0])
 config = snakemake.params.config
 name = f"{snakemake.wildcards.scenario}-{snakemake.wildcards.seed}"
+keep_freed_memory()
 make_deterministic(torch_threads=config["torch_threads"])
 run_scenario(
     Path(snakemake.output.folder),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from typing import Literal
 
 from lungtypes.errors import InputError
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def set_itk(*, threads: int, seed: int) -> None:
@@ -41,3 +44,17 @@ def make_deterministic(*, torch_threads: int) -> None:
     torch.set_num_threads(torch_threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that tensors free, for the next ones (Linux with glibc; elsewhere nothing).
+
+    By default every block over 32 MB goes back to the system when it is freed and comes anew, page by page, when the
+    next is asked for: at 88 voxels that was half of the time of a map. Numbers do not change.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # no glibc
+        return
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
