@@ -216,11 +216,13 @@ def cluster(
     optimiser = torch.optim.Adam([*model.parameters(), centroids], lr=learning_rate, **ADAM)
     state = State({**dict(model.named_parameters()), "centroids": centroids}, optimiser)
 
-    def q_of_all() -> Tensor:
-        found = torch.from_numpy(embed(model, images, batch=batch, device=device))
-        return soft_assignment(found, centroids.detach().cpu(), scale)  # (N, K)
+    def q_of(embedding: NDArray[np.float32]) -> Tensor:
+        return soft_assignment(torch.from_numpy(embedding), centroids.detach().cpu(), scale)  # (N, K)
 
-    q = q_of_all()
+    def q_of_all() -> Tensor:
+        return q_of(embed(model, images, batch=batch, device=device))
+
+    q = q_of(z)
     state.memory |= {"p": target_distribution(q), "labels": q.argmax(dim=1)}
     at_start = _health(q)
     events = _start_events(at_start, k)

@@ -43,7 +43,7 @@ def pretrain_stage(
     network : filters, strides, latent, slope, output of the autoencoder.
     """
     train = _training(splits)
-    intensity = fit_intensity(array, rows=train, window_hu=_window(window_hu), background=background)
+    intensity = fit_intensity(array, rows=train, window_hu=window_hu, background=background)
     fitted = clam.pretrain(
         NormalisedScans(array, intensity, train),
         **network,
@@ -128,7 +128,3 @@ def cluster_stage(
 
 def _training(splits: Sequence[str]) -> NDArray[np.int64]:
     return np.flatnonzero([split == "train" for split in splits])
-
-
-def _window(window_hu: Sequence[float] | str) -> tuple[float, float] | str:
-    return window_hu if isinstance(window_hu, str) else tuple(window_hu)

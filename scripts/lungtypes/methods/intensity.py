@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,7 +48,7 @@ class NormalisedScans:
 def fit_intensity(
     hu: NDArray[np.int16],
     *,
-    window_hu: tuple[float, float] | Literal["data"],
+    window_hu: Sequence[float] | Literal["data"],
     background: str,
     rows: NDArray[np.int64] | None = None,
 ) -> Intensity:

@@ -93,11 +93,6 @@ class Trained:
     learning_rate: float
     finished: bool
 
-    @property
-    def epochs(self) -> int:
-        """How many epochs the state has seen."""
-        return int(self.history["kept"].sum())
-
 
 def train(
     state: State,

@@ -16,6 +16,7 @@ from lungtypes.randomness import stream
 GROUPS = ("control", "emphysema", "fibrosis", "sarcoid")
 WARP_NODES = (5, 5, 5)
 WARP_SPAN_MM = (340.0, 260.0, 360.0)
+MEAN_PARENCHYMA_HU = -862.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,27 @@ def draw_person(seed: int, index: int, group: str) -> Person:
         tilt_degrees=float(rng.normal(0, 2.0)),
         shift_zyx_mm=tuple(float(v) for v in rng.normal(0, (4, 5, 5))),
         warp_mm=warp,
-        parenchyma_hu=float(rng.normal(-862, 9)),
+        parenchyma_hu=float(rng.normal(MEAN_PARENCHYMA_HU, 9)),
         fat_mm=float(rng.uniform(10, 24)),
+    )
+
+
+def neutral_person(index: int, *, shift_zyx_mm: tuple[float, float, float]) -> Person:
+    """A healthy person without anything of their own but the number, from which vessels and noise are drawn.
+
+    shift_zyx_mm : of the body within the grid.
+    """
+    return Person(
+        index=index,
+        group="control",
+        severity=0.0,
+        sex="M",
+        height_cm=171.0,
+        scale_zyx=(1.0, 1.0, 1.0),
+        inspiration=1.0,
+        tilt_degrees=0.0,
+        shift_zyx_mm=shift_zyx_mm,
+        warp_mm=np.zeros((3, *WARP_NODES), np.float32),
+        parenchyma_hu=MEAN_PARENCHYMA_HU,
+        fat_mm=17.0,
     )

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from lungtypes.errors import InputError
 from lungtypes.imaging.hounsfield import AIR_HU, MAX_HU, OUTSIDE
-from lungtypes.phantom.anatomy import WARP_NODES, Person
+from lungtypes.phantom.anatomy import neutral_person
 from lungtypes.phantom.scanner import SCANNERS, acquire
 from lungtypes.phantom.thorax import render_thorax
 from lungtypes.randomness import derive_seed, stream
@@ -305,20 +305,8 @@ def _right_lung(number: int, spacing_mm: float, seed: int) -> tuple[NDArray[np.f
 
     All of the lung is rendered, although one slice is used: the vessels spread over what there is.
     """
-    person = Person(
-        index=number,
-        group="control",
-        severity=0.0,
-        sex="M",
-        height_cm=171.0,
-        scale_zyx=(1.0, 1.0, 1.0),
-        inspiration=1.0,
-        tilt_degrees=0.0,
-        shift_zyx_mm=tuple(-c for c in RIGHT_LUNG_CENTRE_MM),  # the grid's centre is that of the lung
-        warp_mm=np.zeros((3, *WARP_NODES), np.float32),
-        parenchyma_hu=-862.0,  # the mean of draw_person
-        fat_mm=17.0,
-    )
+    # the grid's centre is that of the lung
+    person = neutral_person(number, shift_zyx_mm=tuple(-c for c in RIGHT_LUNG_CENTRE_MM))
     shape = [int(np.ceil(length / spacing_mm)) for length in RIGHT_LUNG_BOX_MM]
     fine = tuple(FINER * n for n in shape)
     thorax = render_thorax(person, shape=fine, spacing_mm=(spacing_mm / FINER,) * 3, seed=seed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lungtypes.imaging.hounsfield import AIR_HU, MAX_HU, OUTSIDE
-from lungtypes.phantom.anatomy import WARP_NODES, Person
+from lungtypes.phantom.anatomy import MEAN_PARENCHYMA_HU, neutral_person
 from lungtypes.phantom.sarcoidosis_disease import (
     Disease,
     disease_hu,
@@ -32,7 +32,7 @@ from lungtypes.randomness import stream
 
 SIZE, SPACING_MM = 88, 3.0  # the paper's grid
 SHIFT_MM = (-7.5, -1.5, 0.0)  # puts the lungs' bounding box into the middle of the cube
-PARENCHYMA_HU, PARENCHYMA_SD_HU = -862.0, 12.0
+PARENCHYMA_SD_HU = 12.0
 GRAVITY_HU_PER_MM, GRAVITY_SD = 0.22, 0.06
 MISPLACED_SD_MM, MISPLACED_WIDTH_MM = 2.5, 25.0  # what a registration leaves, per component
 WALL_HU = -350.0  # a bronchial wall within a voxel of 3 mm
@@ -117,20 +117,7 @@ def plan_members(plan: SarcoidosisPlan) -> list[Member]:
 @cache
 def template_space(seed: int) -> TemplateSpace:
     """The template of the study with this seed: a neutral person's thorax, lungs in the middle of the cube."""
-    neutral = Person(
-        index=0,
-        group="control",
-        severity=0.0,
-        sex="M",
-        height_cm=171.0,
-        scale_zyx=(1.0, 1.0, 1.0),
-        inspiration=1.0,
-        tilt_degrees=0.0,
-        shift_zyx_mm=SHIFT_MM,
-        warp_mm=np.zeros((3, *WARP_NODES), np.float32),
-        parenchyma_hu=PARENCHYMA_HU,
-        fat_mm=15.0,
-    )
+    neutral = replace(neutral_person(0, shift_zyx_mm=SHIFT_MM), fat_mm=15.0)
     thorax = render_thorax(neutral, shape=(SIZE,) * 3, spacing_mm=(SPACING_MM,) * 3, seed=seed)
     axes = [np.arange(SIZE, dtype=np.float32) * SPACING_MM + thorax.origin_mm[i] - SHIFT_MM[i] for i in range(3)]
     points = tuple(np.ascontiguousarray(p, dtype=np.float32) for p in np.meshgrid(*axes, indexing="ij"))
@@ -157,7 +144,7 @@ def draw_patient(seed: int, member: Member) -> Patient:
     )
     return Patient(
         member,
-        parenchyma_hu=float(rng.normal(PARENCHYMA_HU, PARENCHYMA_SD_HU)),
+        parenchyma_hu=float(rng.normal(MEAN_PARENCHYMA_HU, PARENCHYMA_SD_HU)),
         gravity_hu_per_mm=float(rng.normal(GRAVITY_HU_PER_MM, GRAVITY_SD)),
         apex_hu_per_mm=float(rng.normal(0, 0.05)),
         dependent_hu=float(rng.uniform(0, 90)),

@@ -24,10 +24,10 @@ from lungtypes.evaluation.indices import silhouette
 from lungtypes.evaluation.kmeans import kmeans, one_thread
 from lungtypes.evaluation.sparse_kmeans import standardise
 from lungtypes.imaging.hounsfield import OUTSIDE
-from lungtypes.maps.channel_masking import channel_confidence_map
 from lungtypes.maps.coverage import ACTIVE
 from lungtypes.methods import clam
-from lungtypes.methods.intensity import NormalisedScans, fit_intensity
+from lungtypes.methods.clam_maps import Explained, explain_assignments
+from lungtypes.methods.intensity import Intensity, NormalisedScans, fit_intensity
 from lungtypes.methods.training import Checkpoint
 from lungtypes.phantom.lung_slices import (
     Lesions,
@@ -138,7 +138,7 @@ def run_scenario(
         result = clam.cluster(pretrained.model, images, k=k, **method["cluster"], **training, checkpoint=phase)
         fits[k] = Fit(k, result, clam.embed(result.model, images, batch=method["batch"], device=device))
         if k == deciding:
-            maps = _maps(fits[k], images, method["map"], device)
+            maps = _maps(fits[k], slices.hu, intensity, method["map"], device)
 
     with whole_folder(folder) as building:
         arrays = {"hu": slices.hu, "lung": lung.lung, "discs": slices.discs, "before": before}
@@ -174,28 +174,18 @@ def _choose(before: NDArray, settings: Mapping[str, object], seed: int) -> KSele
 
 
 def _maps(
-    fit: Fit, images: NormalisedScans, settings: Mapping[str, object], device: str
+    fit: Fit, hu: NDArray[np.int16], intensity: Intensity, settings: Mapping[str, object], device: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Importance (N, Y, X) of each image's own cluster, and its correlation with the unweighted sum (N,)."""
-    model = fit.result.model.eval()
-    centroids = torch.from_numpy(fit.result.centroids).to(device)
-    offset = model.activation_offset if settings["correct_shift"] else 0.0
-    maps, correlations = [], []
-    for number, cluster in enumerate(fit.clusters):
-        image = torch.from_numpy(images[np.array([number])])[None].to(device)  # (1, 1, Y, X)
-
-        def score(masked: torch.Tensor, k: int = int(cluster)) -> torch.Tensor:
-            return clam.soft_assignment(model.encode(masked), centroids, fit.result.scale)[:, k]
-
-        found = channel_confidence_map(
-            image,
-            activations=model.activations,
-            score=score,
-            chunk_channels=settings["chunk_channels"],
-            offset=offset,
-        )
-        maps.append(found.importance)
-        correlations.append(found.uniform_correlation)
+    model, centroids = fit.result.model.eval(), torch.from_numpy(fit.result.centroids).to(device)
+    found = explain_assignments(
+        Explained(model, centroids, fit.result.scale, intensity, device),
+        hu,
+        fit.clusters + 1,
+        chunk_channels=settings["chunk_channels"],
+        offset=model.activation_offset if settings["correct_shift"] else 0.0,
+    )
+    maps, correlations = zip(*((each.importance, each.uniform_correlation) for each in found), strict=True)
     return np.stack(maps), np.array(correlations)
 
 

@@ -35,11 +35,6 @@ class Run:
     images: pd.DataFrame
 
     @property
-    def factor(self) -> str:
-        """What differs between the true clusters."""
-        return str(self.fits["factor"].iloc[0])
-
-    @property
     def true_k(self) -> int:
         """The planted number of clusters; 1 where nothing was planted."""
         return int(self.fits["true_k"].iloc[0])
