@@ -26,6 +26,20 @@ CLAM_MAP_TABLES = {
 CLAM_MAPS = {**CLAM_MAP_FOLDERS, **CLAM_MAP_TABLES}
 CLAM = {**CLAM_K, **CLAM_MODEL, **CLAM_MAPS}
 
+# settings of the two phases, for the fit and its refits
+CLAM_TRAINING = {
+    **{
+        k: config["clam"][k]
+        for k in ("window_hu", "background", "loss", "batch", "pretrain")
+    },
+    "network": {
+        k: config["clam"][k]
+        for k in ("filters", "strides", "latent", "slope", "output")
+    },
+}
+CLAM_CLUSTERING = {k: config["clam"][k] for k in ("loss", "cluster", "batch")}
+CLAM_MACHINE = {k: config[k] for k in ("seed", "device", "torch_threads")}
+
 
 rule pretrain_clam:
     input:
@@ -45,17 +59,7 @@ rule pretrain_clam:
         mem_mb=8000,
         runtime=240,
     params:
-        config={
-            **{
-                k: config["clam"][k]
-                for k in ("window_hu", "background", "loss", "batch", "pretrain")
-            },
-            "network": {
-                k: config["clam"][k]
-                for k in ("filters", "strides", "latent", "slope", "output")
-            },
-            **{k: config[k] for k in ("seed", "device", "torch_threads")},
-        },
+        config={**CLAM_TRAINING, **CLAM_MACHINE},
         results=results_folder,
         code=stamp("lungtypes.methods.clam", script="pretrain_clam.py"),
     script:
@@ -105,14 +109,41 @@ rule cluster_clam:
         mem_mb=8000,
         runtime=240,
     params:
-        config={
-            **{k: config["clam"][k] for k in ("loss", "cluster", "batch")},
-            **{k: config[k] for k in ("seed", "device", "torch_threads")},
-        },
+        config={**CLAM_CLUSTERING, **CLAM_MACHINE},
         results=results_folder,
         code=stamp("lungtypes.methods.clam", script="cluster_clam.py"),
     script:
         "../../scripts/cluster_clam.py"
+
+
+rule refit_clam:
+    input:
+        array=COHORT_ARRAY[0],
+        description=COHORT_ARRAY[1],
+        choice=CLAM_K["choice"],
+    output:
+        table=results("refits/clam/{refit}.tsv"),
+    log:
+        results("logs/refit_clam/{refit}.log"),
+    benchmark:
+        results("benchmarks/refit_clam/{refit}.tsv")
+    conda:
+        ENVIRONMENT
+    threads: config["torch_threads"]
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=480,
+    params:
+        config={
+            "training": CLAM_TRAINING,
+            "clustering": CLAM_CLUSTERING,
+            **CLAM_MACHINE,
+        },
+        results=results_folder,
+        code=stamp("lungtypes.methods.clam", script="refit_clam.py"),
+    script:
+        "../../scripts/refit_clam.py"
 
 
 rule map_clam:

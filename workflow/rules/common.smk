@@ -73,6 +73,7 @@ wildcard_constraints:
     method="[a-z-]+",
     iteration=r"\d+",
     slot=r"\d+",
+    refit=r"\d+",
     scenario="[a-z]+(-[a-z0-9]+)?",
     seed=r"\d+",
 

@@ -25,3 +25,31 @@ rule build_cohort_array:
         code=stamp("lungtypes.imaging.volume_files", script="build_cohort_array.py"),
     script:
         "../../scripts/build_cohort_array.py"
+
+
+# A space that no method was trained in, to compare methods by.
+COMMON_SPACE = results("cohort/common_space.tsv")
+
+
+rule build_common_space:
+    input:
+        array=COHORT_ARRAY[0],
+        description=COHORT_ARRAY[1],
+    output:
+        table=COMMON_SPACE,
+    log:
+        results("logs/build_common_space.log"),
+    benchmark:
+        results("benchmarks/build_common_space.tsv")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        config={},
+        results=results_folder,
+        code=stamp("lungtypes.evaluation.common_space", script="build_common_space.py"),
+    script:
+        "../../scripts/build_common_space.py"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -124,6 +125,36 @@ def cluster_stage(
     write_table(folder / "embedding.tsv", clam.embedding_table(subjects, before, after).assign(flag=flag))
     write_table(folder / "assignment.tsv", clam.assignment_table(subjects, splits, q.numpy()).assign(flag=flag))
     checkpoint.remove()
+
+
+def refit_stage(
+    table: Path,
+    array: NDArray[np.int16],
+    subjects: Sequence[str],
+    splits: Sequence[str],
+    *,
+    choice: Path,
+    training: Mapping[str, object],
+    clustering: Mapping[str, object],
+    seed: int,
+    device: str,
+    checkpoint: Checkpoint,
+) -> None:
+    """Both phases once more from another seed at the K of ``choice``: only subject, cluster and split are kept.
+
+    training, clustering : the settings of :func:`pretrain_stage` and :func:`cluster_stage`. What is half done lies
+    beside the checkpoint; the finished first phase is taken up again after a kill.
+    """
+    workspace = checkpoint.file.with_name(f"{checkpoint.file.stem}-{checkpoint.fingerprint[:16]}")
+    pretrained = workspace / "pretrained"
+    common = {"seed": seed, "device": device}
+    if not pretrained.exists():
+        pretrain_stage(pretrained, array, subjects, splits, **training, **common, checkpoint=checkpoint)
+    places = {"pretrained": pretrained, "choice": choice}
+    cluster_stage(workspace, array, subjects, splits, **places, **clustering, **common, checkpoint=checkpoint)
+    assigned = pd.read_csv(workspace / "assignment.tsv", sep="\t", dtype={"subject": str})
+    write_table(table, assigned[["subject", "cluster", "split"]])
+    shutil.rmtree(workspace)
 
 
 def _training(splits: Sequence[str]) -> NDArray[np.int64]:
