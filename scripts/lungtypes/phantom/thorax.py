@@ -54,9 +54,9 @@ def render_thorax(
     seed : the cohort's seed; vessels, texture and lesions have streams of their own per person.
     """
     origin = tuple(-(n - 1) * s / 2 for n, s in zip(shape, spacing_mm, strict=True))
-    points = _canonical_points(person, shape, spacing_mm, origin)
+    points = canonical_points(person, shape, spacing_mm, origin)
     width = float(np.mean(spacing_mm))
-    soft = _distances(points)
+    soft = body_distances(points)
     lung = np.minimum(soft["right"], soft["left"])
 
     hu = np.full(shape, AIR_HU, np.float32)
@@ -115,7 +115,8 @@ def smooth_field(
     return (field - field.mean()) / max(float(field.std()), 1e-6)
 
 
-def _canonical_points(person: Person, shape: tuple, spacing_mm: tuple, origin: tuple) -> Points:
+def canonical_points(person: Person, shape: tuple, spacing_mm: tuple, origin: tuple) -> Points:
+    """Canonical (z, y, x) in mm, each (Z, Y, X) float32, of a grid's voxels; ``origin`` is the first one's place."""
     axes = [np.arange(n, dtype=np.float32) * s + o for n, s, o in zip(shape, spacing_mm, origin, strict=True)]
     world = np.meshgrid(*axes, indexing="ij", copy=True)
     angle = np.deg2rad(person.tilt_degrees)
@@ -133,7 +134,8 @@ def _canonical_points(person: Person, shape: tuple, spacing_mm: tuple, origin: t
     return tuple(np.ascontiguousarray(p, dtype=np.float32) for p in points)
 
 
-def _distances(points: Points) -> dict[str, NDArray[np.float32]]:
+def body_distances(points: Points) -> dict[str, NDArray[np.float32]]:
+    """Signed distances of canonical ``points`` (any one shape) to each body by name, in mm, negative inside."""
     z, y, x = points
     body = np.maximum(ellipsoid((0 * z, y, x), (0, 0, 0), (1e6, 122, 162)), -1e6).astype(np.float32)
     taper = np.clip((z - 105) / 60, 0, 1)  # shoulders to neck
