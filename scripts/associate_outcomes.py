@@ -1,18 +1,20 @@
-"""Rule associate_outcomes: do the clusters matter to patients?"""
+"""Rules associate_outcomes and associate_external: do the clusters matter to patients?"""
+
+from pathlib import Path
 
 from lungtypes.association.stage import associate_stage
 from lungtypes.provenance import open_log, record
 
-open_log(snakemake.log[0])
-config = snakemake.params.config
+config, inputs = snakemake.params.config, snakemake.input
+open_log(snakemake.log[0], hide=[inputs.assignment, inputs.clinical])
 associate_stage(
-    assignment=snakemake.input.assignment,
-    clinical=snakemake.input.clinical,
-    table_one=snakemake.output.table_one,
-    outcomes_table=snakemake.output.outcomes,
-    adjusted_means_table=snakemake.output.adjusted_means,
-    comparison_table=snakemake.output.comparison,
+    folder=Path(snakemake.output.table_one).parent,
+    assignment=inputs.assignment,
+    clinical=inputs.clinical,
     seed=config["seed"],
     settings=config["associate"],
+    densitometry=inputs.get("densitometry", ""),  # an external cohort brings no images
+    map_summary=inputs.get("map_summary", ""),
+    series=inputs.get("series", ""),
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=snakemake.wildcards.method)
+record(snakemake.params, snakemake.output, rule=snakemake.rule, name=snakemake.wildcards.get("method", "external"))

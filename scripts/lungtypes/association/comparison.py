@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from lungtypes.association.least_squares import (
-    resampled_adj_r2,
-    shifted_interval,
-    stratified_counts,
-    wald_hc3,
-)
-from lungtypes.association.models import OK, Model, OutcomeRows, fit_model, outcome_rows
-from lungtypes.association.rows import Outcome, as_outcomes, join_clusters
-from lungtypes.randomness import stream
+from lungtypes.association.joint_tests import joint_test
+from lungtypes.association.models import OutcomeFits
+from lungtypes.association.outcomes import r2_kind
+from lungtypes.association.resampling import cross_validated_r2, gain_interval
+from lungtypes.association.rows import AssociationPlan
 
 COMPARISON_COLUMNS = [
     "outcome",
@@ -26,106 +22,100 @@ COMPARISON_COLUMNS = [
     "n",
     "n_missing",
     "status",
-    "adj_r2_base",
-    "adj_r2_cluster",
-    "adj_r2_comparator",
-    "adj_r2_both",
+    "r2_kind",
+    "r2_base",
+    "r2_cluster",
+    "r2_comparator",
+    "r2_both",
     "difference",
     "ci_low",
     "ci_high",
+    "margin",
+    "cv_r2_cluster",
+    "cv_r2_comparator",
     "p_cluster_given_comparator",
     "p_comparator_given_cluster",
     "aic_cluster",
     "aic_comparator",
     "aic_difference",
+    "aic_both",
     "verdict",
     "note",
 ]
+NEEDED = {"base": "base", "cluster": "adjusted", "comparator": "comparator", "both": "both"}
 
 
-def compare_with_classification(
-    clinical: pd.DataFrame,
-    clusters: pd.DataFrame | pd.Series,
-    *,
-    outcomes: Sequence[Outcome | Mapping],
-    covariates: Sequence[str],
-    comparator: str | None,
-    min_group: int,
-    n_bootstrap: int,
-    seed: int,
-) -> pd.DataFrame:
-    """One row per outcome: four models on the same rows, and a verdict from an interval.
-
-    Arguments as in :func:`associate_outcomes`; the comparator's values are taken as levels.
+def comparison_table(fits: Sequence[OutcomeFits], plan: AssociationPlan) -> pd.DataFrame:
+    """One row per outcome: four models on the same rows, and a verdict from an interval; no rows without a comparator.
 
     Returns
     -------
-    DataFrame : columns ``COMPARISON_COLUMNS``. ``difference`` is adjusted R2 with clusters less
-        adjusted R2 with the comparator, ``ci_low`` and ``ci_high`` its bootstrap 95 % interval
-        (whole subjects, within clusters). The p values are HC3 Wald tests in the model with both.
-        ``aic_difference`` is cluster less comparator: negative favours the clusters.
-        Without the comparator's column: no rows.
+    DataFrame : columns ``COMPARISON_COLUMNS``. "cluster" stands for the predictor, a phenotype too. The models that
+        hold it and the comparator are not nested: ``difference`` is R2 with the predictor less R2 with the comparator,
+        ci_low and ci_high its bootstrap 95 % interval (whole subjects, within clusters). The two p values are nested
+        tests against the model with both. aic_difference: cluster less comparator, negative favours the cluster.
+        verdict: see :func:`verdict`; empty without an interval.
     """
-    table, labels = join_clusters(clinical, clusters)
-    if comparator is None or comparator not in table.columns:
+    if plan.comparator is None:
         return pd.DataFrame(columns=COMPARISON_COLUMNS)
-    rows = []
-    for outcome in as_outcomes(outcomes):
-        common = outcome_rows(table, labels, outcome, covariates=covariates, comparator=comparator, min_group=min_group)
-        rows.append(_compare(outcome, common, comparator, n_bootstrap, seed))
-    return pd.DataFrame(rows, columns=COMPARISON_COLUMNS)
+    return pd.DataFrame([_row(one, plan) for one in fits], columns=COMPARISON_COLUMNS)
 
 
-def verdict(ci_low: float, ci_high: float) -> str:
-    """What an interval of the difference allows to say."""
+def verdict(ci_low: float, ci_high: float, margin: float, *, name: str = "cluster") -> str:
+    """What the interval of the difference in R2 allows to say; the first that holds.
+
+    "cluster explains more": the whole interval is above 0. "not worse": it is above -margin. "comparator explains
+    more": it is below 0. Else "not shown". Without an interval: "".
+    """
+    if np.isnan(ci_low) or np.isnan(ci_high):
+        return ""
     if ci_low > 0:
-        return "cluster explains more"
-    if ci_high < 0:
-        return "comparator explains more"
-    return "not shown"
+        return f"{name} explains more"
+    if ci_low > -margin:
+        return "not worse"
+    return "comparator explains more" if ci_high < 0 else "not shown"
 
 
-def _compare(outcome: Outcome, common: OutcomeRows, comparator: str, n_bootstrap: int, seed: int) -> dict:
+def _row(fits: OutcomeFits, plan: AssociationPlan) -> dict:
     row: dict = dict.fromkeys(COMPARISON_COLUMNS, np.nan)
     row |= {
-        "outcome": outcome.name,
-        "label": outcome.label,
-        "unit": outcome.unit,
-        "family": outcome.family,
-        "comparator": comparator,
-        "n": common.n,
-        "n_missing": common.n_missing,
-        "note": common.note,
+        "outcome": fits.outcome.name,
+        "label": fits.outcome.label,
+        "unit": fits.outcome.unit,
+        "family": fits.outcome.family,
+        "comparator": plan.comparator,
+        "n": fits.rows.n,
+        "n_missing": fits.rows.n_missing,
+        "status": fits.status,
+        "r2_kind": r2_kind(fits),
+        "margin": plan.margin,
         "verdict": "",
+        "note": fits.note,
     }
-    models: dict[str, Model] = {}
-    for name, with_cluster, with_comparator in (
-        ("base", False, False),
-        ("cluster", True, False),
-        ("comparator", False, True),
-        ("both", True, True),
-    ):
-        model = fit_model(common, with_cluster=with_cluster, with_comparator=with_comparator)
-        if isinstance(model, str):
-            return row | {"status": model}
-        models[name] = model
-    difference = models["cluster"].fit.adj_r2 - models["comparator"].fit.adj_r2
-    counts = stratified_counts(common.clusters, n_bootstrap, stream(seed, "compare", outcome.name))
-    draws = resampled_adj_r2(models["cluster"].matrix, common.y, counts) - resampled_adj_r2(
-        models["comparator"].matrix, common.y, counts
-    )
-    low, high = shifted_interval(draws, difference)
-    both = models["both"]
+    if fits.status != "ok":
+        return row
+    models = {name: fits.get(key) for name, key in NEEDED.items()}
+    failed = [str(fits.models[NEEDED[name]]) for name, model in models.items() if model is None]
+    if failed:
+        return row | {"status": failed[0]}
+    low, high, why_no_interval = gain_interval(fits, "comparator", "adjusted", plan)
+    validated, why_no_validation = cross_validated_r2(fits, ["adjusted", "comparator"], plan)
+    both, errors = models["both"], plan.standard_errors
+    given_comparator = joint_test(both, models["comparator"], both.predictor_columns, fits.rows, errors)
+    given_cluster = joint_test(both, models["cluster"], both.comparator_columns, fits.rows, errors)
     return row | {
-        "status": OK,
-        **{f"adj_r2_{name}": model.fit.adj_r2 for name, model in models.items()},
-        "difference": difference,
+        **{f"r2_{name}": model.r2 for name, model in models.items()},
+        "difference": models["cluster"].r2 - models["comparator"].r2,
         "ci_low": low,
         "ci_high": high,
-        "p_cluster_given_comparator": wald_hc3(both.fit, both.cluster_columns).p_value,
-        "p_comparator_given_cluster": wald_hc3(both.fit, both.comparator_columns).p_value,
-        "aic_cluster": models["cluster"].fit.aic,
-        "aic_comparator": models["comparator"].fit.aic,
-        "aic_difference": models["cluster"].fit.aic - models["comparator"].fit.aic,
-        "verdict": verdict(low, high),
+        "cv_r2_cluster": validated["adjusted"],
+        "cv_r2_comparator": validated["comparator"],
+        "p_cluster_given_comparator": given_comparator.p_value,
+        "p_comparator_given_cluster": given_cluster.p_value,
+        "aic_cluster": models["cluster"].aic,
+        "aic_comparator": models["comparator"].aic,
+        "aic_difference": models["cluster"].aic - models["comparator"].aic,
+        "aic_both": both.aic,
+        "verdict": verdict(low, high, plan.margin, name=fits.predictor.kind),
+        "note": "; ".join(filter(None, [fits.note, why_no_interval, why_no_validation])),
     }

@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.stats.oneway import anova_oneway
 
 SPARSE_EXPECTED = 5.0  # Cochran's rule: at most 20 % of the expected counts below 5
 SPARSE_SHARE = 0.2
@@ -27,6 +26,15 @@ class GroupTest:
     p_value: float | None
 
 
+@dataclass(frozen=True)
+class LargestDifference:
+    """The largest absolute standardised difference over all pairs of groups, and the places of that pair."""
+
+    value: float
+    first: int
+    second: int
+
+
 def compare_means(groups: Sequence[NDArray], *, variance: Literal["welch", "pooled"]) -> GroupTest:
     """Two groups: t test; more: one-way analysis of variance. Each group (n,) with n >= 2."""
     if sum(float(np.var(group)) for group in groups) == 0:
@@ -38,6 +46,8 @@ def compare_means(groups: Sequence[NDArray], *, variance: Literal["welch", "pool
         return GroupTest(f"{'pooled' if variance == 'pooled' else 'Welch'} t test", p)
     if variance == "pooled":
         return GroupTest("analysis of variance", float(stats.f_oneway(*groups).pvalue))
+    from statsmodels.stats.oneway import anova_oneway  # only here: networks' packages import this module's other tests
+
     return GroupTest("Welch analysis of variance", float(anova_oneway(list(groups), use_var="unequal").pvalue))
 
 
@@ -60,20 +70,24 @@ def compare_shares(counts: NDArray, *, yates: bool, n_permutations: int, rng: np
     return GroupTest(name + (", sparse table" if sparse else ""), p)
 
 
-def smd_means(groups: Sequence[NDArray]) -> float | None:
-    """Largest absolute standardised mean difference over all pairs of groups; ``None`` if undefined."""
-    values = []
-    for a, b in combinations([group for group in groups if len(group) >= 2], 2):
+def smd_means(groups: Sequence[NDArray]) -> LargestDifference | None:
+    """Standardised mean difference of the two groups that differ most; ``None`` if undefined.
+
+    Groups with fewer than two values are passed over; pairs without variation, too.
+    """
+    found = []
+    for i, j in combinations([i for i, group in enumerate(groups) if len(group) >= 2], 2):
+        a, b = groups[i], groups[j]
         sd = np.sqrt((np.var(a, ddof=1) + np.var(b, ddof=1)) / 2)
         if sd > 0:
-            values.append(abs(float(a.mean() - b.mean())) / float(sd))
-    return max(values) if values else None
+            found.append(LargestDifference(abs(float(a.mean() - b.mean())) / float(sd), i, j))
+    return max(found, key=lambda pair: pair.value, default=None)
 
 
-def smd_shares(counts: NDArray) -> float | None:
-    """Largest standardised difference of level shares over all pairs; counts (levels, groups)."""
-    values = []
-    for i, j in combinations(np.flatnonzero(counts.sum(axis=0) > 0), 2):
+def smd_shares(counts: NDArray) -> LargestDifference | None:
+    """Standardised difference of level shares of the two groups that differ most; counts (levels, groups)."""
+    found = []
+    for i, j in combinations(np.flatnonzero(counts.sum(axis=0) > 0).tolist(), 2):
         pair = counts[:, [i, j]]
         pair = pair[pair.sum(axis=1) > 0]
         if len(pair) < 2:
@@ -82,8 +96,9 @@ def smd_shares(counts: NDArray) -> float | None:
         difference = (shares[:, 0] - shares[:, 1])[1:]  # one level is determined by the others
         covariance = sum(np.diag(p[1:]) - np.outer(p[1:], p[1:]) for p in shares.T) / 2
         if np.linalg.matrix_rank(covariance) == len(difference):
-            values.append(float(np.sqrt(difference @ np.linalg.solve(covariance, difference))))
-    return max(values) if values else None
+            value = float(np.sqrt(difference @ np.linalg.solve(covariance, difference)))
+            found.append(LargestDifference(value, i, j))
+    return max(found, key=lambda pair: pair.value, default=None)
 
 
 def _permuted_p(table: NDArray, n_permutations: int, rng: np.random.Generator) -> float:

@@ -25,7 +25,9 @@ class LeastSquares:
     adj_r2 : adjusted R2, at most 1, may be negative.
     aic : Gaussian log-likelihood, p parameters (as statsmodels counts).
     covariance_hc3 : (p, p) of beta; not finite where a leverage is 1.
+    covariance_classical : (p, p) of beta, one variance for all subjects.
     leverage : (n,) 0-1.
+    residuals : (n,).
     """
 
     beta: NDArray
@@ -35,7 +37,9 @@ class LeastSquares:
     adj_r2: float
     aic: float
     covariance_hc3: NDArray
+    covariance_classical: NDArray
     leverage: NDArray
+    residuals: NDArray
 
 
 @dataclass(frozen=True)
@@ -60,16 +64,21 @@ def least_squares(matrix: NDArray, y: NDArray) -> LeastSquares:
         half = np.linalg.solve(r, q.T) * (residuals / (1 - leverage))  # (p, n)
         aic = n * (np.log(2 * np.pi * sse / n) + 1) + 2 * p
     adj_r2 = 1 - (sse / (n - p)) / (sst / (n - 1))
-    return LeastSquares(beta, sse, n, p, float(adj_r2), float(aic), half @ half.T, leverage)
+    root = np.linalg.inv(r)
+    classical = root @ root.T * (sse / (n - p))
+    return LeastSquares(beta, sse, n, p, float(adj_r2), float(aic), half @ half.T, classical, leverage, residuals)
 
 
 def wald_hc3(fit: LeastSquares, columns: Sequence[int]) -> FTest:
     """Joint test that the coefficients of ``columns`` are 0, HC3 covariance, F reference."""
     chosen = np.array(columns, dtype=np.int64)
-    b = fit.beta[chosen]
-    covariance = fit.covariance_hc3[np.ix_(chosen, chosen)]
-    f = float(b @ np.linalg.solve(covariance, b)) / len(chosen)
+    f = wald(fit.beta[chosen], fit.covariance_hc3[np.ix_(chosen, chosen)]) / len(chosen)
     return FTest(f, len(chosen), fit.n - fit.p, float(stats.f.sf(f, len(chosen), fit.n - fit.p)))
+
+
+def wald(coefficients: NDArray, covariance: NDArray) -> float:
+    """The Wald statistic of (k,) coefficients with their covariance (k, k)."""
+    return float(coefficients @ np.linalg.solve(covariance, coefficients))
 
 
 def nested_f(small: LeastSquares, large: LeastSquares) -> FTest:
@@ -95,8 +104,10 @@ def resampled_adj_r2(matrix: NDArray, y: NDArray, counts: NDArray) -> NDArray:
     rest = rest / np.maximum(np.sqrt((rest**2).mean(axis=0)), 1e-300)
     x = np.hstack([matrix[:, :1], rest])  # same column space, well scaled
     centred = y - y.mean()
-    n, p = x.shape
-    gram = (counts @ np.einsum("ni,nj->nij", x, x).reshape(n, p * p)).reshape(-1, p, p)
+    p = x.shape[1]
+    i, j = np.triu_indices(p)
+    gram = np.empty((len(counts), p, p))
+    gram[:, i, j] = gram[:, j, i] = counts @ (x[:, i] * x[:, j])
     moment = counts @ (x * centred[:, None])  # (B, p)
     squares = counts @ centred**2
     drawn = counts.sum(axis=1)

@@ -1,159 +1,185 @@
-"""The four models of one outcome on one common set of rows: base, + cluster, + comparator, + both.
+"""Every model of an outcome on one common set of rows (CLAM paper, section 5.3; first the base, then + cluster).
 
-CLAM paper, section 5.3. Models on different rows are never compared.
+Linear models for continuous outcomes, logistic for binary ones (Firth's form if the data are separated), proportional
+odds for ordinal ones (multinomial if the odds are clearly not proportional).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
-from lungtypes.association.design import Design, build_design, is_numeric, rank_culprits
-from lungtypes.association.least_squares import LeastSquares, least_squares
-from lungtypes.association.rows import Outcome, check_columns
+from lungtypes.association.ordinal import multinomial, proportional_odds
+from lungtypes.association.outcome_rows import OK, OutcomeRows, outcome_rows
+from lungtypes.association.rows import AssociationPlan, Outcome, Predictor, join_predictor
+from lungtypes.association.single_model import MIN_RESIDUAL_DF, Kind, Model, fit_model
 
-OK = "ok"
-MIN_DISTINCT_VALUES = 3
-MIN_RESIDUAL_DF = 10
-MAX_CONDITION = 1e10  # of the correlations of the tested coefficients
-MAX_LEVERAGE = 0.999  # beyond it HC3 divides by nearly 0
+PROPORTIONAL_P = 0.01  # below it the odds are taken as not proportional
+SETS = {
+    "null": (),
+    "crude": ("predictor",),
+    "base": ("base",),
+    "adjusted": ("base", "predictor"),
+    "technical_base": ("base", "technical"),
+    "technical": ("base", "technical", "predictor"),
+    "comparator": ("base", "comparator"),
+    "both": ("base", "comparator", "predictor"),
+}
+MAIN = ("null", "crude", "base", "adjusted")
+NAMES = {"logistic": "logistic", "firth": "logistic, Firth"}
 
 
-@dataclass(frozen=True)
-class OutcomeRows:
-    """The rows of one outcome and the parts of its models.
+@dataclass(frozen=True, eq=False)
+class OutcomeFits:
+    """All models of one outcome; a model that was not fitted is its status ``not_fitted:<why>``.
 
     Attributes
     ----------
-    status : ``ok`` or ``not_fitted:<why>``.
-    n, n_missing : subjects in the models; subjects with a cluster left out for a missing value.
-    y : (n,) outcome, transformed.
-    clusters : (n,) int.
-    base, cluster, comparator : designs; the latter two with the intercept in column 0 too.
-    note : what was collapsed, dropped or left out.
+    outcome, predictor : what was set against what.
+    status : ``ok`` when null, crude, base and adjusted were fitted.
+    model : "linear", "linear, log1p", "logistic", "logistic, Firth", "proportional odds" or "multinomial".
+    rows : the common rows.
+    models : by the names of ``SETS``; technical and comparator only if the plan has them.
+    proportional_odds_p : likelihood ratio against the multinomial model; NaN for other outcomes.
+    note : what a reader must know.
     """
 
+    outcome: Outcome
+    predictor: Predictor
     status: str
-    n: int
-    n_missing: int
-    y: NDArray = field(default_factory=lambda: np.empty(0))
-    clusters: NDArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    base: Design | None = None
-    cluster: Design | None = None
-    comparator: Design | None = None
-    note: str = ""
+    model: str
+    rows: OutcomeRows
+    models: dict[str, Model | str]
+    proportional_odds_p: float
+    note: str
+
+    def get(self, name: str) -> Model | None:
+        """The fitted model of that name, or None."""
+        model = self.models.get(name)
+        return model if isinstance(model, Model) else None
 
 
-@dataclass(frozen=True)
-class Model:
-    """A fitted model with the columns of its matrix that stand for cluster and comparator."""
-
-    fit: LeastSquares
-    matrix: NDArray
-    cluster_columns: tuple[int, ...]
-    comparator_columns: tuple[int, ...]
-
-
-def outcome_rows(
-    table: pd.DataFrame,
-    clusters: pd.Series,
-    outcome: Outcome,
-    *,
-    covariates: Sequence[str],
-    comparator: str | None,
-    min_group: int,
-) -> OutcomeRows:
-    """Rows complete in outcome, covariates and comparator, in clusters of at least ``min_group``.
+def fit_outcomes(clinical: pd.DataFrame, predictor: Predictor, plan: AssociationPlan) -> list[OutcomeFits]:
+    """Every model of every outcome of the plan.
 
     Parameters
     ----------
-    table, clusters : as :func:`join_clusters` returns them.
-    comparator : an existing classification, its values taken as levels; ``None`` if there is none.
+    clinical : one row per subject; the subject is the column ``subject``, or else the index.
+    predictor : clusters or a phenotype by subject; subjects that lack a clinical row are left out.
+
+    Raises
+    ------
+    InputError : a column of the plan is not in the table, or a subject stands twice.
     """
-    needed = [outcome.name, *covariates, *([comparator] if comparator else [])]
-    check_columns(table, needed, place=f"outcome {outcome.name}")
-    complete = table[needed].notna().all(axis=1).to_numpy()
-    n_missing = int((~complete).sum())
-    values = table.loc[complete, outcome.name]
-    if values.empty:
-        return OutcomeRows("not_fitted:no_rows", 0, n_missing, note="no subject is complete")
-    if not is_numeric(values):
-        return OutcomeRows("not_fitted:not_numeric", len(values), n_missing, note="the outcome holds text")
-    labels = clusters[complete].to_numpy()
-    sizes = {int(c): int((labels == c).sum()) for c in np.unique(labels)}
-    small = [c for c, size in sizes.items() if size < max(min_group, 2)]
-    notes = [f"cluster {c} (n = {sizes[c]}) left out, below {max(min_group, 2)}" for c in small]
-    kept = ~np.isin(labels, small)
-    found = OutcomeRows(OK, int(kept.sum()), n_missing, note="; ".join(notes))
-    if len(sizes) - len(small) < 2:
-        why = f"fewer than two clusters with {max(min_group, 2)} complete subjects"
-        return replace(found, status="not_fitted:one_cluster", note="; ".join([*notes, why]))
-    y = values.to_numpy(dtype=np.float64)[kept]
-    if not np.isfinite(y).all():
-        return replace(found, status="not_fitted:not_finite")
-    if outcome.transform == "log1p":
-        if y.min() <= -1:
-            return replace(found, status="not_fitted:log_of_negative", note="log1p needs values above -1")
-        y = np.log1p(y)
-    if len(np.unique(y)) < MIN_DISTINCT_VALUES:
-        return replace(found, status="not_fitted:too_few_values", note=f"fewer than {MIN_DISTINCT_VALUES} values")
-    part = table.loc[complete].loc[kept]
-    base = build_design(part, columns=list(covariates), min_group=min_group)
-    cluster_table = pd.DataFrame({"cluster": labels[kept]}, index=part.index)
-    cluster = build_design(cluster_table, columns=["cluster"], min_group=1, categorical=["cluster"])
-    other = None
-    if comparator:
-        other = build_design(part, columns=[comparator], min_group=min_group, categorical=[comparator])
-    notes += [*base.notes, *(other.notes if other else ())]
+    table, values = join_predictor(clinical, predictor)
+    return [_fit_outcome(table, values, predictor, outcome, plan) for outcome in plan.outcomes]
+
+
+def merged_levels(codes: NDArray, smallest: int) -> NDArray:
+    """Codes in which levels of fewer than ``smallest`` subjects are joined with the level below (the lowest: above)."""
+    codes = codes.copy()
+    while len(np.unique(codes)) > 2:
+        levels, counts = np.unique(codes, return_counts=True)
+        if counts.min() >= smallest:
+            break
+        place = int(np.argmin(counts))
+        codes[codes == levels[place]] = levels[place - 1] if place else levels[1]
+    return np.unique(codes, return_inverse=True)[1]
+
+
+def _fit_outcome(
+    table: pd.DataFrame, values: pd.Series, predictor: Predictor, outcome: Outcome, plan: AssociationPlan
+) -> OutcomeFits:
+    rows = outcome_rows(table, values, predictor, outcome, plan)
+    kind: Kind = {"binary": "logistic", "ordinal": "proportional odds"}.get(outcome.type, "linear")
+    name = NAMES.get(kind, kind) + (", log1p" if outcome.type == "skewed" else "")
+    empty = OutcomeFits(outcome, predictor, rows.status, name, rows, {}, float("nan"), rows.note)
+    if rows.status != OK:
+        return empty
+    notes, odds_p = [rows.note], float("nan")
+    models = _fit_sets(rows, kind, plan)
+    if kind == "logistic" and _separated(rows, models):
+        kind = "firth"
+        models = _fit_sets(rows, kind, plan)
+        notes.append("separated data: Firth's penalised likelihood; R2 and AIC are undefined")
+    if kind == "proportional odds" and isinstance(models["adjusted"], Model):
+        odds_p, why = _proportional_odds_p(rows, models["adjusted"].matrix, plan.min_group)
+        notes.append(why)
+        if odds_p < PROPORTIONAL_P:
+            joined = merged_levels(rows.y, plan.min_group)
+            fewer = _joined_texts(rows.levels, rows.y, joined)
+            other = _fit_sets(replace(rows, y=joined, levels=fewer), "multinomial", plan)
+            if all(isinstance(other[key], Model) for key in MAIN):
+                models, kind, rows = other, "multinomial", replace(rows, y=joined, levels=fewer)
+                notes.append(f"odds not proportional (p = {odds_p:.2g}): multinomial model of {', '.join(fewer)}")
+            else:
+                notes.append(f"odds not proportional (p = {odds_p:.2g}), and no multinomial model could be fitted")
+    if plan.technical and isinstance(models.get("technical"), str):
+        notes.append(f"model with {', '.join(plan.technical)} {models['technical']}")
+    failed = [str(models[key]) for key in reversed(MAIN) if isinstance(models[key], str)]
+    name = NAMES.get(kind, kind) + (", log1p" if outcome.type == "skewed" else "")
+    note = "; ".join(dict.fromkeys(filter(None, notes)))
     return replace(
-        found,
-        y=y,
-        clusters=labels[kept],
-        base=base,
-        cluster=cluster,
-        comparator=other,
-        note="; ".join(notes),
+        empty,
+        status=failed[0] if failed else OK,
+        model=name,
+        rows=rows,
+        models=models,
+        proportional_odds_p=odds_p,
+        note=note,
     )
 
 
-def fit_model(rows: OutcomeRows, *, with_cluster: bool, with_comparator: bool) -> Model | str:
-    """One of the four models, or the status ``not_fitted:<why>`` of the guard that stopped it."""
-    if rows.status != OK or rows.base is None or rows.cluster is None:
-        return rows.status
-    parts, names = [rows.base.matrix], list(rows.base.names)
-    spans: dict[str, tuple[int, ...]] = {"cluster": (), "comparator": ()}
-    for key, design, wanted in (
-        ("cluster", rows.cluster, with_cluster),
-        ("comparator", rows.comparator, with_comparator),
-    ):
-        if not wanted:
-            continue
-        if design is None or design.matrix.shape[1] < 2:
-            return f"not_fitted:one_level_of_{key}"
-        spans[key] = tuple(range(len(names), len(names) + design.matrix.shape[1] - 1))
-        parts.append(design.matrix[:, 1:])
-        names += design.names[1:]
-    matrix = np.hstack(parts)
-    n, p = matrix.shape
-    if n - p < MIN_RESIDUAL_DF:
-        return f"not_fitted:residual_df ({n} subjects for {p} columns)"
-    culprits = rank_culprits(matrix, names)
-    if culprits:
-        return f"not_fitted:rank_deficient ({', '.join(culprits)})"
-    fit = least_squares(matrix, rows.y)
-    if fit.leverage.max() > MAX_LEVERAGE:
-        return "not_fitted:leverage (one subject alone decides a coefficient)"
-    if fit.sse <= 1e-20 * float((rows.y**2).sum()):
-        return "not_fitted:perfect_fit"
-    variances = np.diag(fit.covariance_hc3)
-    if not variances.min() > 0:
-        return "not_fitted:singular_errors"
-    correlation = fit.covariance_hc3 / np.sqrt(np.outer(variances, variances))
-    used = [*spans["cluster"], *spans["comparator"]]
-    if used and np.linalg.cond(correlation[np.ix_(used, used)]) > MAX_CONDITION:
-        return "not_fitted:singular_errors"
-    return Model(fit, matrix, spans["cluster"], spans["comparator"])
+def _fit_sets(rows: OutcomeRows, kind: Kind, plan: AssociationPlan) -> dict[str, Model | str]:
+    wanted = [
+        name
+        for name, parts in SETS.items()
+        if ("technical" not in parts or plan.technical) and ("comparator" not in parts or plan.comparator)
+    ]
+    models = {name: fit_model(rows, SETS[name], kind, standard_errors=plan.standard_errors) for name in wanted}
+    if kind == "firth":
+        return models | {name: "not_fitted:separation" for name in ("comparator", "both") if name in wanted}
+    return models
+
+
+def _separated(rows: OutcomeRows, models: dict[str, Model | str]) -> bool:
+    """Whether the main models are separated, or a level of cluster or covariate has only one value of the outcome."""
+    if any(models[name] == "not_fitted:separation" for name in MAIN):
+        return True
+    adjusted = models["adjusted"]
+    return isinstance(adjusted, Model) and _empty_cell(adjusted.matrix, rows.y)
+
+
+def _empty_cell(matrix: NDArray, codes: NDArray) -> bool:
+    for column in matrix[:, 1:].T:
+        if np.isin(column, (0.0, 1.0)).all():
+            counts = [(codes[column == side] == code).sum() for side in (0, 1) for code in (0, 1)]
+            if min(counts) == 0:
+                return True
+    return False
+
+
+def _proportional_odds_p(rows: OutcomeRows, matrix: NDArray, min_group: int) -> tuple[float, str]:
+    """Likelihood ratio of proportional odds against the multinomial model, levels below ``min_group`` joined."""
+    codes = merged_levels(rows.y, min_group)
+    n_levels, p = int(codes.max()) + 1, matrix.shape[1]
+    if n_levels == 2:
+        return float("nan"), "two levels: odds are proportional by definition"
+    if len(codes) - p * (n_levels - 1) < MIN_RESIDUAL_DF:
+        return float("nan"), "proportional odds not checked: too few subjects for the multinomial model"
+    small, large = proportional_odds(matrix, codes), multinomial(matrix, codes)
+    if not (small.converged and large.converged):
+        return float("nan"), "proportional odds not checked: the multinomial model did not converge"
+    statistic = max(0.0, 2 * (large.loglik - small.loglik))
+    return float(stats.chi2.sf(statistic, (n_levels - 2) * (p - 1))), ""
+
+
+def _joined_texts(levels: tuple[str, ...], codes: NDArray, joined: NDArray) -> tuple[str, ...]:
+    groups: dict[int, list[str]] = {}
+    for code, text in enumerate(levels):
+        groups.setdefault(int(joined[codes == code][0]), []).append(text)
+    return tuple("/".join(groups[code]) for code in sorted(groups))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -24,13 +24,71 @@ class Variable:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One outcome: its column, printed label, unit, family (for the q values) and transformation."""
+    """One outcome of the models.
+
+    Attributes
+    ----------
+    name, label, unit : its column, and how it is printed.
+    family : the q values are corrected within it.
+    type : ``continuous``; ``skewed`` (modelled as the logarithm of 1 + value, effects are ratios of geometric means of
+        1 + value); ``binary``; ``ordinal``.
+    levels : ordinal: from low to high. Binary: (no, yes), the second is the event. Empty: the sorted values.
+    same_image : read from the CT that was clustered; it is tested, with a footnote that it is no independent outcome.
+    """
 
     name: str
     label: str
     unit: str
     family: str
-    transform: Literal["none", "log1p"]
+    type: Literal["continuous", "skewed", "binary", "ordinal"]
+    levels: tuple = ()
+    same_image: bool = False
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """What is set against the outcomes.
+
+    Attributes
+    ----------
+    values : by subject (index: text); int clusters, or a float phenotype.
+    kind : a phenotype enters the models as a number, in units of its standard deviation.
+    name, label, unit : as printed.
+    """
+
+    values: pd.Series
+    kind: Literal["cluster", "phenotype"]
+    name: str = "cluster"
+    label: str = "Cluster"
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class AssociationPlan:
+    """Which models are fitted, and how.
+
+    Attributes
+    ----------
+    outcomes, covariates : what is modelled, and the columns of the base model.
+    technical : columns of the scanner; they enter a sensitivity model only.
+    comparator : column of an existing classification, its values taken as levels; ``None`` without one.
+    standard_errors : of linear models. ``hc3`` holds when groups differ in spread; ``classical`` does not.
+    margin : loss in R2 against the comparator that still counts as "not worse".
+    min_group : smallest cluster, and smallest level of a covariate.
+    n_bootstrap, cv_repeats : draws of the intervals; repeats of 10-fold cross-validation, 0 for none.
+    seed : of both.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    covariates: tuple[str, ...]
+    technical: tuple[str, ...]
+    comparator: str | None
+    standard_errors: Literal["hc3", "classical"]
+    margin: float
+    min_group: int
+    n_bootstrap: int
+    cv_repeats: int
+    seed: int
 
 
 def as_variables(variables: Iterable[Variable | Mapping]) -> list[Variable]:
@@ -40,7 +98,8 @@ def as_variables(variables: Iterable[Variable | Mapping]) -> list[Variable]:
 
 def as_outcomes(outcomes: Iterable[Outcome | Mapping]) -> list[Outcome]:
     """The outcomes of the config as dataclasses."""
-    return _read(outcomes, Outcome, "transform", ("none", "log1p"))
+    read = _read(outcomes, Outcome, "type", ("continuous", "skewed", "binary", "ordinal"))
+    return [replace(outcome, levels=tuple(outcome.levels)) for outcome in read]
 
 
 def join_clusters(clinical: pd.DataFrame, clusters: pd.DataFrame | pd.Series) -> tuple[pd.DataFrame, pd.Series]:
@@ -55,19 +114,26 @@ def join_clusters(clinical: pd.DataFrame, clusters: pd.DataFrame | pd.Series) ->
     -------
     (DataFrame, Series) : clinical values and int clusters, on one index of subjects as text.
     """
-    table = clinical.set_index("subject") if "subject" in clinical else clinical
     if isinstance(clusters, pd.DataFrame):
-        series = clusters.set_index("subject")["cluster"]
-    else:
-        series = clusters
-    table, series = table.set_axis(table.index.astype(str)), series.set_axis(series.index.astype(str))
-    for place, index in (("clinical table", table.index), ("clusters", series.index)):
-        if not index.is_unique:
-            twice = index[index.duplicated()][0]
-            raise InputError(f"{place}: found subject {twice} more than once, expected each once.")
-    series = series.dropna()
-    shared = series.index[series.index.isin(table.index)]
-    return table.loc[shared], series.loc[shared].astype(np.int64)
+        clusters = clusters.set_index("subject")["cluster"]
+    table, series = _join(clinical, clusters, place="clusters")
+    return table, series.astype(np.int64)
+
+
+def join_predictor(clinical: pd.DataFrame, predictor: Predictor) -> tuple[pd.DataFrame, pd.Series]:
+    """The subjects that the clinical table and the predictor have, sorted by their text.
+
+    Returns
+    -------
+    (DataFrame, Series) : clinical values, and int clusters or a float phenotype, on one index. Subjects without a value
+        of the predictor are left out.
+    """
+    if predictor.kind not in ("cluster", "phenotype"):
+        raise InputError(f"predictor {predictor.name}: found kind {predictor.kind!r}, expected cluster or phenotype.")
+    table, series = _join(clinical, predictor.values, place=predictor.name)
+    order = series.index.sort_values()
+    kind = np.int64 if predictor.kind == "cluster" else np.float64
+    return table.loc[order], series.loc[order].astype(kind)
 
 
 def check_columns(table: pd.DataFrame, names: Iterable[str], *, place: str) -> None:
@@ -89,6 +155,20 @@ def level_text(value: object) -> str:
     return str(value)
 
 
+def _join(clinical: pd.DataFrame, series: pd.Series, *, place: str) -> tuple[pd.DataFrame, pd.Series]:
+    table = clinical.set_index("subject") if "subject" in clinical else clinical
+    table, series = table.set_axis(table.index.astype(str)), series.set_axis(series.index.astype(str))
+    for where, index in (("clinical table", table.index), (place, series.index)):
+        if not index.is_unique:
+            twice = index[index.duplicated()][0]
+            raise InputError(
+                f"{where}: found subject {twice} more than once, expected each once. Remove all but one of its rows."
+            )
+    series = series.dropna()
+    shared = series.index[series.index.isin(table.index)]
+    return table.loc[shared], series.loc[shared]
+
+
 def _read(items: Iterable, kind: type, choice: str, allowed: tuple[str, ...]) -> list:
     result = []
     for item in items:
@@ -97,14 +177,15 @@ def _read(items: Iterable, kind: type, choice: str, allowed: tuple[str, ...]) ->
             unknown = [key for key in item if key not in fields]
             if "name" not in item or unknown:
                 raise InputError(
-                    f"{kind.__name__.lower()}: found keys {', '.join(map(str, item))}, expected {', '.join(fields)}."
+                    f"{kind.__name__.lower()}: found keys {', '.join(map(str, item))}, expected {', '.join(fields)}. "
+                    "Correct the config."
                 )
-            defaults = {"label": item["name"], "unit": "", "family": "", "transform": "none"}
+            defaults = {"label": item["name"], "unit": "", "family": "", "type": "continuous"}
             item = kind(**{**{k: v for k, v in defaults.items() if k in fields}, **item})
         if getattr(item, choice) not in allowed:
             raise InputError(
                 f"{kind.__name__.lower()} {item.name}: found {choice} {getattr(item, choice)!r}, "
-                f"expected {' or '.join(allowed)}."
+                f"expected {' or '.join(allowed)}. Correct the config."
             )
         result.append(item)
     return result

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lungtypes.association.design import is_numeric
 from lungtypes.association.group_tests import (
     GroupTest,
+    LargestDifference,
     compare_means,
     compare_shares,
     smd_means,
@@ -37,6 +38,7 @@ TABLE_ONE_COLUMNS = [
     "count",
     "percent",
     "smd",
+    "smd_pair",
     "test",
     "p_value",
 ]
@@ -68,8 +70,8 @@ def table_one(
     Returns
     -------
     DataFrame : columns ``TABLE_ONE_COLUMNS``; group is "overall" or the cluster number as text. n counts
-        the values present, percent (0-100) is of them: missing is never a level. smd, test and
-        p_value stand once per variable, on its first "overall" row.
+        the values present, percent (0-100) is of them: missing is never a level. smd (of the pair of clusters that
+        differs most, named in smd_pair), test and p_value stand once per variable, on its first "overall" row.
     """
     if variance not in ("welch", "pooled"):
         raise InputError(f"variance: found {variance!r}, expected 'welch' or 'pooled'.")
@@ -178,13 +180,14 @@ def _untested(min_group: int) -> GroupTest:
     return GroupTest(f"not tested: fewer than two clusters with {max(min_group, 2)} values", None)
 
 
-def _verdict(test: GroupTest, smd: float | None, tested: list[int], codes: NDArray) -> dict:
+def _verdict(test: GroupTest, smd: LargestDifference | None, tested: list[int], codes: NDArray) -> dict:
     left_out = len(np.unique(codes)) - len(tested)
     name = test.name
     if test.p_value is not None and left_out:
         name += f" (clusters {', '.join(map(str, tested))})"
     return {
-        "smd": np.nan if smd is None else smd,
+        "smd": np.nan if smd is None else smd.value,
+        "smd_pair": "" if smd is None else f"{tested[smd.first]} v {tested[smd.second]}",
         "test": name,
         "p_value": np.nan if test.p_value is None or np.isnan(test.p_value) else test.p_value,
     }
@@ -200,5 +203,6 @@ def _row(spec: Variable, level: str, group: str, n: int, n_missing: int) -> dict
         "group": group,
         "n": n,
         "n_missing": n_missing,
+        "smd_pair": "",
         "test": "",
     }

@@ -1,12 +1,18 @@
 """The description table against Table 2 of the CLAM paper and hand sums."""
 
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
+from lungtypes.association.description_print import print_table_one
 from lungtypes.association.group_tests import compare_means, compare_shares, smd_means, smd_shares
-from lungtypes.association.table_html import format_p, table_one_html
+from lungtypes.association.table_html import to_html
 from lungtypes.association.table_one import TABLE_ONE_COLUMNS, table_one
 from lungtypes.errors import InputError
 
@@ -23,6 +29,16 @@ MEANS = {
     "age": ((53.58, 9.32), (52.36, 10.04)),
     "bmi": ((31.05, 7.05), (30.20, 6.16)),
     "height": ((66.52, 3.96), (67.49, 4.24)),
+}
+PRINTED = {  # as the paper prints them; 0.001 stands for "<0.001"
+    "male": 0.063,
+    "white": 0.001,
+    "hispanic": 0.355,
+    "age": 0.287,
+    "bmi": 0.267,
+    "height": 0.045,
+    "scanner": 0.929,
+    "scadding": 0.001,
 }
 OPTIONS = {"variance": "pooled", "yates": True, "n_permutations": 0, "min_group": 5, "seed": 0}
 
@@ -72,6 +88,36 @@ def test_table_2_of_the_clam_paper_is_reproduced(paper, name, p, tolerance, smd)
     assert row["smd"] == pytest.approx(smd, abs=0.0006)
 
 
+@pytest.mark.parametrize(("name", "printed"), PRINTED.items())
+def test_every_printed_p_value_is_met_to_its_precision_or_within_rounding(paper, name, printed):
+    p = paper.loc[paper["variable"] == name, "p_value"].iloc[0]
+    if printed == 0.001:
+        assert p < printed
+    elif name in MEANS:
+        low, high = envelope(name, equal_var=True)
+        assert low <= p <= high
+        assert low - 0.0005 <= printed <= high + 0.0005
+    else:
+        assert round(p, 3) == printed
+
+
+def test_rounding_of_the_printed_ages_explains_the_third_digit_and_welch_is_excluded():
+    assert envelope("age", equal_var=True) == pytest.approx((0.2807, 0.2890), abs=0.00005)
+    for name in ("age", "bmi"):
+        low, high = envelope(name, equal_var=False)
+        assert not low - 0.0005 <= PRINTED[name] <= high + 0.0005
+
+
+def envelope(name, *, equal_var):
+    """Smallest and largest p of a t test over what the printed means and SDs (two decimals) may stand for."""
+    (m1, s1), (m2, s2) = MEANS[name]
+    found = []
+    for d in itertools.product((-0.005, 0.005), repeat=4):
+        one, two = (m1 + d[0], s1 + d[1], 126), (m2 + d[2], s2 + d[3], 175)
+        found.append(stats.ttest_ind_from_stats(*one, *two, equal_var=equal_var).pvalue)
+    return min(found), max(found)
+
+
 def test_missing_is_counted_but_is_no_level(paper):
     rows = paper[(paper["variable"] == "hispanic") & (paper["group"] == "1")]
     assert rows["level"].tolist() == ["0", "1"]
@@ -110,9 +156,23 @@ def test_welch_and_pooled_are_those_of_scipy_and_of_the_textbook():
 
 def test_smd_agrees_with_the_hand_sum():
     a, b = np.array([0.0, 2.0]), np.array([3.0, 5.0])  # variances 2, 2
-    assert smd_means([a, b]) == pytest.approx(3 / np.sqrt(2))
+    assert smd_means([a, b]).value == pytest.approx(3 / np.sqrt(2))
     # shares 0.2 and 0.5
-    assert smd_shares(np.array([[8, 5], [2, 5]])) == pytest.approx(0.3 / np.sqrt((0.16 + 0.25) / 2))
+    assert smd_shares(np.array([[8, 5], [2, 5]])).value == pytest.approx(0.3 / np.sqrt((0.16 + 0.25) / 2))
+
+
+def test_with_three_groups_the_pair_that_differs_most_is_named():
+    values = [np.array([0.0, 2.0]), np.array([1.0, 3.0]), np.array([5.0, 7.0])]
+    found = smd_means(values)
+    assert (found.first, found.second) == (0, 2) and found.value == pytest.approx(5 / np.sqrt(2))
+    clinical = pd.DataFrame({"x": np.concatenate(values * 3)}, index=[str(i) for i in range(18)])
+    clusters = pd.Series([1, 1, 4, 4, 7, 7] * 3, index=clinical.index)
+    variables = [{"name": "x", "label": "x", "type": "continuous"}]
+    table = table_one(clinical, clusters, variables=variables, **OPTIONS)
+    assert table["smd_pair"].tolist() == ["1 v 7", "", "", ""]
+    assert "(1 v 7)" in to_html(print_table_one(table)).replace("\N{NO-BREAK SPACE}", " ")
+    # without any variation within the groups there is no scale to measure by
+    assert smd_means([np.ones(3), np.zeros(3)]) is None and smd_shares(np.array([[4, 0], [0, 4]])) is None
 
 
 def test_chi_square_without_yates_agrees_with_the_hand_sum():
@@ -131,7 +191,7 @@ def test_one_cluster_or_a_single_subject_is_described_but_not_tested(labels):
     table = table_one(clinical, clusters, variables=variables, **OPTIONS)
     assert table["p_value"].isna().all()
     assert table["test"].iloc[0].startswith("not tested: fewer than two clusters")
-    assert "Age (years)" in table_one_html(table)
+    assert "Age (years)" in to_html(print_table_one(table))
 
 
 def test_empty_columns_and_unknown_columns():
@@ -148,11 +208,21 @@ def test_html_escapes_every_text():
     clinical = pd.DataFrame({"x": [canary, "b"] * 10}, index=[str(i) for i in range(20)])
     clusters = pd.Series([1, 2] * 10, index=clinical.index)
     spec = {"name": "x", "label": canary, "type": "categorical", "unit": canary}
-    html = table_one_html(table_one(clinical, clusters, variables=[spec], **OPTIONS))
+    html = to_html(print_table_one(table_one(clinical, clusters, variables=[spec], **OPTIONS)))
     assert "<script>" not in html and "&lt;script&gt;" in html
     assert "chi-square test with Yates correction" in html
 
 
-def test_p_values_are_printed_as_in_journals():
-    printed = [format_p(p) for p in (0.00099, 0.001, 0.0451, 0.0996, 0.355, 1.0, None)]
-    assert printed == ["<0.001", "0.001", "0.045", "0.10", "0.35", "1.00", "\N{EN DASH}"]
+def test_row_n_and_missing_line_are_printed_where_values_are_missing(paper):
+    printed = print_table_one(paper)
+    lines = {line.cells[0]: line.cells for line in printed.lines if not line.inset}
+    assert lines["hispanic, n (%)"][1:4] == ("n = 300", "n = 125", "")
+    assert lines["male, n (%)"][1:4] == ("", "", "")
+    missing = [line.cells for line in printed.lines if line.cells[0] == "missing, n"]
+    assert missing == [("missing, n", "1", "1", "0", "", "")]
+
+
+def test_other_packages_can_import_the_tests_without_statsmodels():
+    code = "import sys; import lungtypes.association.group_tests; assert 'statsmodels' not in sys.modules"
+    folder = Path(__file__).parents[3] / "scripts"
+    assert subprocess.run([sys.executable, "-c", code], cwd=folder, check=False).returncode == 0
