@@ -9,8 +9,10 @@ evaluate_stage(
     assignment=snakemake.input.assignment,
     embedding=snakemake.input.embedding,
     choice=snakemake.input.choice,
+    common=snakemake.input.common,
+    refits=list(snakemake.input.refits),
     table=snakemake.output.table,
-    seed=config["seed"],
-    **config["evaluate"],
+    confusion=snakemake.output.confusion,
+    **config,
 )
 record(snakemake.params, snakemake.output, rule=snakemake.rule, name=snakemake.wildcards.method)

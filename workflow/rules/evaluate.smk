@@ -1,5 +1,25 @@
-# Are the clusters real? Accuracy needs a reference, everything else does not.
-EVALUATION = results("evaluation/{method}.tsv")
+# Are the clusters real, and are they of the lungs? Accuracy needs a reference, everything else does not.
+EVALUATION_TABLES = {
+    "table": results("evaluation/{method}.tsv"),
+    "confusion": results("evaluation/{method}_confusion.tsv"),
+}
+CONFOUNDERS = results("evaluation/{method}_confounders.tsv")
+EVALUATION = [*EVALUATION_TABLES.values(), CONFOUNDERS]
+AUDITED_COLUMNS = ("site", "sex")  # of the sheet, else of the clinical table
+
+
+def evaluation_settings(*names):
+    """Some values of that section with the seed, so that a change of the others reruns nothing."""
+    return {
+        **{name: config["evaluate"][name] for name in names},
+        "seed": config["seed"],
+    }
+
+
+def clinical_of_audit(wildcards):
+    """The clinical table where the sheet does not say site or sex of any subject; the clustering never sees it."""
+    said = [any(SCANS[s].get(name) for s in SUBJECTS) for name in AUDITED_COLUMNS]
+    return [] if all(said) or not HAS_OUTCOMES else config["clinical"]
 
 
 rule evaluate_clusters:
@@ -7,9 +27,14 @@ rule evaluate_clusters:
         assignment=results("{method}/assignment.tsv"),
         embedding=results("{method}/embedding.tsv"),
         choice=results("{method}/k_selection.json"),
+        common=results("cohort/common_space.tsv"),
+        refits=expand(
+            results("{{method}}/seeds/{i}.tsv"),
+            i=range(1, config["evaluate"]["seeds"] + 1),
+        ),
         reference=config["evaluate"]["reference_table"] or [],
     output:
-        table=EVALUATION,
+        **EVALUATION_TABLES,
     log:
         results("logs/evaluate_clusters/{method}.log"),
     benchmark:
@@ -19,10 +44,52 @@ rule evaluate_clusters:
     threads: 1
     resources:
         mem_mb=4000,
-        runtime=60,
+        runtime=120,
     params:
-        config=settings("evaluate", seed=config["seed"]),
+        config=evaluation_settings(
+            "reference_table",
+            "reference_column",
+            "reference_order",
+            "n_permutations",
+            "n_bootstrap",
+            "n_resamples",
+            "n_null",
+        ),
         results=results_folder,
         code=stamp("lungtypes.evaluation.evaluate", script="evaluate_clusters.py"),
     script:
         "../../scripts/evaluate_clusters.py"
+
+
+rule audit_confounders:
+    input:
+        assignment=results("{method}/assignment.tsv"),
+        embedding=results("{method}/embedding.tsv"),
+        series=SERIES,
+        densitometry=DENSITOMETRY,
+        registered=expand(REGISTERED, subject=SUBJECTS),
+        clinical=clinical_of_audit,
+    output:
+        table=CONFOUNDERS,
+    log:
+        results("logs/audit_confounders/{method}.log"),
+    benchmark:
+        results("benchmarks/audit_confounders/{method}.tsv")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        config=evaluation_settings("n_permutations", "min_level"),
+        subjects=SUBJECTS,
+        # beside the config, since that ends up below the results
+        sheet={
+            s: {name: SCANS[s].get(name, "") for name in AUDITED_COLUMNS}
+            for s in SUBJECTS
+        },
+        results=results_folder,
+        code=stamp("lungtypes.evaluation.audit_files", script="audit_confounders.py"),
+    script:
+        "../../scripts/audit_confounders.py"

@@ -1,14 +1,16 @@
-"""The evaluation of one method's clusters from its tables to evaluation/{method}.tsv."""
+"""The evaluation of one method's clusters from its tables to evaluation/{method}.tsv and {method}_confusion.tsv."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from lungtypes.cohort.tables import read_table
 from lungtypes.errors import InputError
+from lungtypes.evaluation.agreement import confusion_table
 from lungtypes.evaluation.evaluate import evaluate_clustering
 from lungtypes.provenance import write_table
 
@@ -18,33 +20,61 @@ def evaluate_stage(
     assignment: str | Path,
     embedding: str | Path,
     choice: str | Path,
+    common: str | Path,
+    refits: Sequence[str | Path],
     table: str | Path,
+    confusion: str | Path,
     reference_table: str,
     reference_column: str,
+    reference_order: Sequence[str],
     n_permutations: int,
     n_bootstrap: int,
+    n_resamples: int,
+    n_null: int,
     seed: int,
 ) -> None:
-    """Read the tables, find the reference label if the config names one, write the metrics."""
-    assigned = pd.read_csv(assignment, sep="\t", dtype={"subject": str}, keep_default_na=False)
+    """Read the tables, find the reference label if the config names one, write metrics and confusion.
+
+    Scans of the splits train and test are evaluated together; repeats are left out. common : a path, or empty.
+    """
+    assigned = read_assignment(assignment)
     chosen = json.loads(Path(choice).read_text())
+    reference = read_reference(reference_table, reference_column, order=reference_order)
     result = evaluate_clustering(
-        assigned[assigned["split"] != "repeat"],  # further scans of one person are not independent
-        pd.read_csv(embedding, sep="\t", dtype={"subject": str}),
-        reference=read_reference(reference_table, reference_column),
+        assigned,
+        read_subjects(embedding),
+        reference=reference,
         reference_name=reference_column,
+        common=read_subjects(common) if str(common) else None,
+        refits=[read_subjects(path) for path in refits],
         n_permutations=n_permutations,
         n_bootstrap=n_bootstrap,
+        n_resamples=n_resamples,
+        n_null=n_null,
         null_p=chosen["null_p"],
         seed=seed,
     )
     write_table(table, result.assign(flag=chosen["flag"]))
+    write_table(confusion, confusion_table(assigned["subject"], assigned["cluster"], reference))
 
 
-def read_reference(path: str, column: str) -> pd.Series | None:
+def read_subjects(path: str | Path) -> pd.DataFrame:
+    """A table of this workflow whose column subject is text."""
+    return pd.read_csv(path, sep="\t", dtype={"subject": str})
+
+
+def read_assignment(path: str | Path) -> pd.DataFrame:
+    """A method's assignment without further scans of one person (split ``repeat``), which are not independent."""
+    table = pd.read_csv(path, sep="\t", dtype={"subject": str}, keep_default_na=False)
+    return table[table["split"] != "repeat"].reset_index(drop=True)
+
+
+def read_reference(path: str, column: str, *, order: Sequence[str] = ()) -> pd.Series | None:
     """Reference label by subject, or None when no table is named; empty labels are left out.
 
-    Raises InputError when the table lacks the column.
+    order : every label from mild to severe, for an ordered categorical; empty for labels without order.
+
+    Raises InputError when the table lacks the column, or holds a label that the order lacks.
     """
     if not path:
         return None
@@ -53,4 +83,13 @@ def read_reference(path: str, column: str) -> pd.Series | None:
         if name not in frame:
             raise InputError(f"{path}: found no column {name!r}, there are {', '.join(frame)}. Mend the config.")
     labels = frame.set_index("subject")[column]
-    return labels[labels != ""]
+    labels = labels[labels != ""]
+    if not order:
+        return labels
+    unknown = sorted(set(labels) - set(order))
+    if unknown:
+        raise InputError(
+            f"{path}, column {column}: found {', '.join(unknown)}, expected one of {', '.join(order)}, the config's "
+            "evaluate.reference_order. Mend either."
+        )
+    return labels.astype(pd.CategoricalDtype(list(order), ordered=True))

@@ -56,7 +56,7 @@ def one_cluster_test(embedding: NDArray, *, n_null: int, seed: int) -> NullTest:
     if len(scores) < 4 or scores.shape[1] == 0:
         return NullTest(name, None, 1.0, n_null, "too few distinct subjects to tell")
     observed = _cluster_index(scores, derive_seed(seed, "null", "data"))
-    draws = _gaussians(scores, n_null, seed)
+    draws = gaussians(scores, n_null, seed)
     null = [_cluster_index(draw, derive_seed(seed, "null", i)) for i, draw in enumerate(draws)]
     extreme = int(np.sum(np.array(null) <= observed))
     return NullTest(name, observed, (1 + extreme) / (1 + n_null), n_null)
@@ -81,7 +81,7 @@ def single_gaussian_test(embedding: NDArray, *, ks: Sequence[int], n_null: int, 
     if alone.statistic is None or not ks:
         return alone
     scores = principal_scores(embedding)
-    sets = [scores, *_gaussians(scores, n_null, seed)]  # the data first
+    sets = [scores, *gaussians(scores, n_null, seed)]  # the data first
     index = [_cluster_index(points, derive_seed(seed, "single", i)) for i, points in enumerate(sets)]
     widest = []
     for i, points in enumerate(sets):
@@ -105,7 +105,7 @@ def silhouette_test(embedding: NDArray, k: int, *, n_null: int, seed: int) -> Nu
     observed = _silhouette(scores, k, derive_seed(seed, "null_silhouette", "data"))
     if observed is None:
         return NullTest(name, None, 1.0, n_null, "silhouette not defined")
-    draws = _gaussians(scores, n_null, derive_seed(seed, "null_silhouette"))
+    draws = gaussians(scores, n_null, derive_seed(seed, "null_silhouette"))
     null = [_silhouette(draw, k, derive_seed(seed, "null_silhouette", i)) for i, draw in enumerate(draws)]
     extreme = sum(value is not None and value >= observed for value in null)
     return NullTest(name, observed, (1 + extreme) / (1 + n_null), n_null)
@@ -122,16 +122,17 @@ def principal_scores(embedding: NDArray) -> NDArray:
     return left[:, used] * values[used]
 
 
+def gaussians(scores: NDArray, n_null: int, seed: int) -> list[NDArray]:
+    """``n_null`` draws (n, r) of one Gaussian with the sample covariance of ``scores`` (n, r) on principal axes."""
+    sd = scores.std(axis=0, ddof=1)  # roots of the eigenvalues of the sample covariance
+    rng = stream(seed, "null", "gaussian")
+    return [rng.standard_normal(scores.shape) * sd for _ in range(n_null)]
+
+
 def _principal(embedding: NDArray, n_null: int) -> NDArray:
     if n_null < 1:
         raise InputError(f"n_null: found {n_null}, expected 1 or more.")
     return principal_scores(embedding)
-
-
-def _gaussians(scores: NDArray, n_null: int, seed: int) -> list[NDArray]:
-    sd = scores.std(axis=0, ddof=1)  # roots of the eigenvalues of the sample covariance
-    rng = stream(seed, "null", "gaussian")
-    return [rng.standard_normal(scores.shape) * sd for _ in range(n_null)]
 
 
 def _cluster_index(points: NDArray, seed: int) -> float:
