@@ -16,6 +16,7 @@ include: "workflow/rules/lobes.smk"
 include: "workflow/rules/apply.smk"
 include: "workflow/rules/volumes.smk"
 include: "workflow/rules/clam.smk"
+include: "workflow/rules/dcam.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/associate.smk"
 include: "workflow/rules/report.smk"
@@ -77,6 +78,11 @@ rule clam:
         CLAM.values(),
 
 
+rule dcam:
+    input:
+        [expand(path, method=config["dcam"]["methods"]) for path in DCAM.values()],
+
+
 rule evaluate:
     input:
         expand(EVALUATION, method=METHODS),
@@ -84,9 +90,12 @@ rule evaluate:
 
 rule associate:
     input:
-        [expand(path, method=METHODS) for path in ASSOCIATION.values()]
-        if HAS_OUTCOMES
-        else [],
+        (
+            [expand(path, method=METHODS) for path in ASSOCIATION.values()]
+            if HAS_OUTCOMES
+            else []
+        ),
+        ASSOCIATION_EXTERNAL.values(),
 
 
 rule simulation:

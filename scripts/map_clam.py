@@ -4,7 +4,8 @@ from pathlib import Path
 
 from lungtypes.device import choose_device, keep_freed_memory, make_deterministic
 from lungtypes.imaging.volume_files import read_cohort_array
-from lungtypes.methods.clam_maps import MapFolders, explain_with, read_clusters, write_maps
+from lungtypes.methods.clam_maps import MapFolders, explain_with, write_maps
+from lungtypes.methods.map_groups import read_clusters
 from lungtypes.methods.model_files import load_autoencoder
 from lungtypes.provenance import open_log, record, write_table
 

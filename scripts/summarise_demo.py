@@ -22,7 +22,7 @@ excluded = attrition[attrition.status == "excluded"]
 reasons = "; ".join(f"{row.subject}: {row.code}" for row in excluded.itertuples()) or "none"
 accuracy = metrics.loc["accuracy"]
 chance = metrics.loc["accuracy_permuted_p95"]
-best = outcomes[outcomes.status == "ok"].sort_values(["p_hc3", "outcome"]).iloc[0]
+best = outcomes[outcomes.status == "ok"].sort_values(["p_value", "outcome"]).iloc[0]
 worst_dice = min(min(q["dice_right"], q["dice_left"]) for q in quality)
 
 sys.stdout.write(

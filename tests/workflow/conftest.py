@@ -33,7 +33,7 @@ SMALL = {
         "max_volume_percent": 5.0,
     },
     "register": {"iterations": [20, 20, 15, 6], "distance_mm": 24.0, "checks": {"hd95_mm": {"warn": [0, 12]}}},
-    "volumes": {"size": 32, "spacing_mm": 9.0},
+    "volumes": {"size": 32, "spacing_mm": 9.0, "native": {"size": 36, "spacing_mm": 9.0}},
     "clam": {
         "window_hu": [-1024.0, -400.0],
         "filters": [4, 8, 8],
@@ -44,7 +44,15 @@ SMALL = {
         "cluster": {"epochs": 5},
         "k": {"rule": "silhouette", "maximum": 5, "n_init": 5, "n_null": 40, "n_permutations": 3},
     },
+    "dcam": {
+        "methods": ["dcam", "dcam-supervised"],
+        "network": {"filters": 2},
+        "k": {"n_clusters": 3, "rule": "silhouette", "maximum": 4, "n_init": 5, "n_null": 40, "n_permutations": 3},
+        "training": {"epochs": 3},
+    },
     "evaluate": {
+        "seeds": 1,
+        "n_resamples": 20,
         "reference_table": "demo/truth/subjects.tsv",
         "reference_column": "group",
         "n_permutations": 100,

@@ -211,11 +211,35 @@ def copied(finished, tmp_path):
     return type(finished)(tmp_path / "study")
 
 
-def test_clustering_again_gives_the_same_bytes(copied):
-    path = copied.results / "clam/assignment.tsv"
+@pytest.mark.parametrize(("method", "rule"), [("clam", "pretrain_clam"), ("dcam", "train_dcam")])
+def test_clustering_again_gives_the_same_bytes(copied, method, rule):
+    path = copied.results / method / "assignment.tsv"
     before = path.read_bytes()
-    copied.snakemake("clam", "--cores", "2", "--forcerun", "pretrain_clam", "--quiet", "rules")
+    target = str(path.relative_to(copied.folder))
+    copied.snakemake(target, "--cores", "2", "--forcerun", rule, "--quiet", "rules")
     assert path.read_bytes() == before
+
+
+def test_dense_maps_lie_in_each_scans_own_space_and_in_the_templates(finished):
+    subject = analysed(finished)[0]
+    folder = finished.results / "dcam/maps"
+    own = sitk.ReadImage(str(folder / f"dcam/{subject}.nii.gz"))
+    brought = sitk.ReadImage(str(folder / f"dcam-template/{subject}.nii.gz"))
+    template = sitk.ReadImage(str(finished.results / f"clam/maps/clam/{subject}.nii.gz"))
+    lungs = sitk.ReadImage(str(finished.results / f"lungs/{subject}/lungs.nii.gz"))
+    assert brought.GetSize() == template.GetSize() and brought.GetOrigin() == pytest.approx(template.GetOrigin())
+    shape = sitk.LabelShapeStatisticsImageFilter()
+    shape.Execute(lungs > 0)
+    centre = own.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in own.GetSize()])
+    assert np.linalg.norm(np.subtract(centre, shape.GetCentroid(1))) < 60  # mm; around this scan's own lungs
+    assert own.GetOrigin() != pytest.approx(template.GetOrigin(), abs=0.1)
+
+
+def test_refits_of_every_method_were_compared(finished):
+    for method in ("clam", "dcam", "dcam-supervised"):
+        assert set(table(finished.results / f"{method}/seeds/1.tsv").columns) == {"subject", "cluster", "split"}
+        metrics = table(finished.results / f"evaluation/{method}.tsv")
+        assert metrics.loc[metrics.metric.str.contains("refit|seed"), "value"].notna().any()
 
 
 def test_registering_again_gives_the_same_bytes(copied):

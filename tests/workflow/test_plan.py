@@ -32,6 +32,7 @@ def test_bare_run_plans_the_whole_way(planned):
         ("register", "collect_attrition", "build_cohort_array"),
         ("volumes", "build_cohort_array", "pretrain_clam"),
         ("clam", "map_clam", "evaluate_clusters"),
+        ("dcam", "map_dcam", "evaluate_clusters"),
         ("evaluate", "evaluate_clusters", "associate_outcomes"),
         ("associate", "associate_outcomes", "write_report"),
         ("report", "write_report", "no_such_rule"),
@@ -50,11 +51,21 @@ def test_scans_of_the_template_are_kept_until_it_is_done(planned):
         assert jobs and all("template/scans" in inputs for inputs in jobs)
 
 
-def test_clustering_never_sees_outcomes_or_reference(planned):
-    text = planned.snakemake("-n", "clam").stdout
+@pytest.mark.parametrize("target", ["clam", "results/dcam/maps/dcam", "results/dcam-encoder/seeds/1.tsv"])
+def test_clustering_never_sees_outcomes_or_reference(planned, target):
+    text = planned.snakemake("-n", target).stdout
     inputs = "\n".join(re.findall(r"^    input: (.*)$", text, re.M))
     assert "dicom" in inputs
     assert "clinical.tsv" not in inputs and "truth" not in inputs
+
+
+def test_only_the_supervised_network_sees_the_reference(planned):
+    text = planned.snakemake("-n", "results/dcam-supervised/assignment.tsv").stdout
+    inputs = dict(re.findall(r"^rule (\w+):\n    input: (.*)$", text, re.M))
+    assert {rule for rule, files in inputs.items() if "truth/subjects.tsv" in files} == {
+        "choose_dcam_clusters",
+        "train_dcam",
+    }
 
 
 def test_every_job_has_log_benchmark_and_memory(planned):
@@ -66,13 +77,14 @@ def test_every_job_has_log_benchmark_and_memory(planned):
 
 
 def test_gpu_rules_ask_for_one_gpu_and_only_they(planned):
-    text = planned.snakemake("-n", "clam").stdout
+    text = planned.snakemake("-n").stdout
     with_gpu = set()
     for job in re.split(r"\n(?=\[)", text):
         name = re.search(r"^rule (\w+):", job, re.M)
         if name and re.search(r"resources:.*\bgpu=1\b", job):
             with_gpu.add(name[1])
-    assert with_gpu == {"pretrain_clam", "cluster_clam", "map_clam"}
+    dcam = {"embed_dcam_start", "train_dcam", "refit_dcam", "map_dcam"}
+    assert with_gpu == {"pretrain_clam", "cluster_clam", "refit_clam", "map_clam"} | dcam
 
 
 @pytest.mark.parametrize(

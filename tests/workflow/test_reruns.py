@@ -12,6 +12,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 DRAFT = ("import numpy as np", "import numpy as np\n\nDRAFT = 1")
+DCAM = {"embed_dcam_start": 2, "choose_dcam_clusters": 2, "train_dcam": 2, "refit_dcam": 2, "map_dcam": 2}
+DCAM |= {"evaluate_clusters": 2, "audit_confounders": 2, "associate_outcomes": 2}
 COHORT_AND_AFTER = {"build_cohort_array", "pretrain_clam", "cluster_clam", "map_clam", "write_report"}
 
 
@@ -69,10 +71,12 @@ def test_comments_and_docstrings_rerun_nothing(clone):
             "imaging/densitometry.py",
             "HIGH_ATTENUATION_HU = (-600.0",
             "HIGH_ATTENUATION_HU = (-601.0",
-            {"measure_densitometry": 9, "collect_densitometry": 1, "collect_attrition": 1, "write_report": 1},
+            {"measure_densitometry": 9, "collect_densitometry": 1, "collect_attrition": 1}
+            | {"audit_confounders": 3, "associate_outcomes": 3, "write_report": 1},
         ),
-        ("maps/group_maps.py", *DRAFT, {"map_clam": 1, "write_report": 1}),
-        ("association/models.py", *DRAFT, {"associate_outcomes": 1, "write_report": 1}),
+        ("maps/group_maps.py", *DRAFT, {"map_clam": 1, "map_dcam": 2, "associate_outcomes": 3, "write_report": 1}),
+        ("association/models.py", *DRAFT, {"associate_outcomes": 3, "write_report": 1}),
+        ("methods/deep_cluster.py", *DRAFT, DCAM | {"write_report": 1}),
         ("cohort/reasons.py", "Mend the path in", "Mend it in", {"collect_attrition": 1, "write_report": 1}),
         ("report/page.html.j2", "<head>", "<head><!-- x -->", {"write_report": 1}),
     ],

@@ -1,15 +1,27 @@
 # Do the clusters matter to patients? The only stage that reads the clinical table.
-ASSOCIATION = {
-    f"{name}{suffix}": results(f"association/{{method}}/{name}{ending}")
-    for name in ("table_one", "outcomes", "adjusted_means", "comparison")
-    for suffix, ending in (("", ".tsv"), ("_html", ".html"))
-}
+ASSOCIATION_TABLES = (
+    "table_one",
+    "outcomes",
+    "contrasts",
+    "adjusted_means",
+    "diagnostics",
+    "comparison",
+    "missing",
+    "imputed",
+    "descriptive",
+)
+ASSOCIATION = association_files("{method}")
+EXTERNAL = config["associate"]["external"]
+ASSOCIATION_EXTERNAL = association_files("external") if EXTERNAL["assignment"] else {}
 
 
 rule associate_outcomes:
     input:
         assignment=results("{method}/assignment.tsv"),
         clinical=config["clinical"] or [],
+        densitometry=DENSITOMETRY,
+        map_summary=results("{method}/map_summary.tsv"),
+        series=SERIES,
     output:
         **ASSOCIATION,
     log:
@@ -23,8 +35,36 @@ rule associate_outcomes:
         mem_mb=4000,
         runtime=60,
     params:
-        config=settings("associate", seed=config["seed"]),
+        config=association_settings(),
         results=results_folder,
-        code=stamp("lungtypes.association.outcomes", script="associate_outcomes.py"),
+        code=stamp("lungtypes.association.stage", script="associate_outcomes.py"),
+    script:
+        "../../scripts/associate_outcomes.py"
+
+
+ruleorder: associate_external > associate_outcomes
+
+
+# The same tables for a cohort that was only assigned: any table with the columns subject and cluster.
+rule associate_external:
+    input:
+        assignment=EXTERNAL["assignment"] or [],
+        clinical=EXTERNAL["clinical"] or [],
+    output:
+        **association_files("external"),
+    log:
+        results("logs/associate_external.log"),
+    benchmark:
+        results("benchmarks/associate_external.tsv")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        config=association_settings(),
+        results=results_folder,
+        code=stamp("lungtypes.association.stage", script="associate_outcomes.py"),
     script:
         "../../scripts/associate_outcomes.py"

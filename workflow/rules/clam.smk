@@ -122,7 +122,7 @@ rule refit_clam:
         description=COHORT_ARRAY[1],
         choice=CLAM_K["choice"],
     output:
-        table=results("refits/clam/{refit}.tsv"),
+        table=results("clam/seeds/{refit}.tsv"),
     log:
         results("logs/refit_clam/{refit}.log"),
     benchmark:

@@ -58,7 +58,7 @@ SUBJECTS = list(SCANS)
 SCANNED = [s for s in SUBJECTS if not SCANS[s].get("registered")]
 TRAINING = [s for s in SUBJECTS if INPUTS.splits[s] == "train"]
 HAS_OUTCOMES = INPUTS.n_clinical > 0
-METHODS = ["clam"] if config["clam"]["enabled"] else []
+METHODS = (["clam"] if config["clam"]["enabled"] else []) + config["dcam"]["methods"]
 RESULTS = config["results"].rstrip("/")
 
 
@@ -203,7 +203,14 @@ def everything(wildcards):
     """What a study is run for: its report, the cohort without a method, or the simulation without a cohort."""
     if not SUBJECTS:
         return SIMULATION.values()
-    return REPORT if METHODS else [*COHORT_ARRAY, ATTRITION]
+    cohort = [REPORT] if METHODS else [*COHORT_ARRAY, ATTRITION]
+    return [*cohort, *ASSOCIATION_EXTERNAL.values()]
+
+
+def reference_of_supervised(wildcards):
+    """The reference labels, for dcam-supervised alone: no method that clusters may see them."""
+    table = config["evaluate"]["reference_table"]
+    return table if wildcards.method == "dcam-supervised" else []
 
 
 def given_slice(wildcards):
@@ -215,6 +222,25 @@ def given_slice(wildcards):
 def previous_mean(wildcards):
     """The template of the iteration before."""
     return TEMPLATE_MEAN.format(iteration=int(wildcards.iteration) - 1)
+
+
+def association_files(cohort):
+    """The files of one cohort, by name: every table as TSV, HTML and LaTeX, the figures' data, the methods."""
+    folder = results(f"association/{cohort}")
+    files = {
+        f"{name}{suffix}": f"{folder}/{name}{ending}"
+        for name in ASSOCIATION_TABLES
+        for suffix, ending in (("", ".tsv"), ("_html", ".html"), ("_tex", ".tex"))
+    }
+    for name in ("points", "comparator_counts"):
+        files[name] = f"{folder}/{name}.tsv"
+    return {**files, "methods": f"{folder}/methods.md"}
+
+
+def association_settings():
+    """The section without the files of the external cohort: they change nothing in the other one."""
+    section = {k: v for k, v in config["associate"].items() if k != "external"}
+    return {"associate": section, "seed": config["seed"]}
 
 
 def finished_work():

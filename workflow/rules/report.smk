@@ -14,13 +14,15 @@ rule write_report:
         quality=expand(QUALITY, subject=SCANNED),
         registered=expand(REGISTERED, subject=SUBJECTS),
         array=COHORT_ARRAY,
-        clam=list(CLAM.values()),
+        clam=list(CLAM.values()) if config["clam"]["enabled"] else [],
+        dcam=[expand(path, method=config["dcam"]["methods"]) for path in DCAM.values()],
         evaluation=expand(EVALUATION, method=METHODS),
         association=(
             [expand(path, method=METHODS) for path in ASSOCIATION.values()]
             if HAS_OUTCOMES
             else []
         ),
+        external=list(ASSOCIATION_EXTERNAL.values()),
     output:
         page=REPORT,
         data=directory(results("report/data")),

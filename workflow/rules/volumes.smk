@@ -1,5 +1,6 @@
 # The cohort as one array in template space: what the networks read.
 COHORT_ARRAY = [results("cohort/template.npy"), results("cohort/template.json")]
+NATIVE_ARRAY = [results("cohort/native.npy"), results("cohort/native.json")]
 
 
 rule build_cohort_array:
@@ -20,11 +21,40 @@ rule build_cohort_array:
         mem_mb=4000,
         runtime=60,
     params:
-        config=settings("volumes", "max_failed_fraction", splits=INPUTS.splits),
+        config={
+            "volumes": {k: config["volumes"][k] for k in ("size", "spacing_mm")},
+            "max_failed_fraction": config["max_failed_fraction"],
+            "splits": INPUTS.splits,
+        },
         results=results_folder,
         code=stamp("lungtypes.imaging.volume_files", script="build_cohort_array.py"),
     script:
         "../../scripts/build_cohort_array.py"
+
+
+rule build_native_array:
+    input:
+        registered=expand(REGISTERED, subject=SUBJECTS),
+        resampled=expand(RESAMPLED, subject=SUBJECTS),
+    output:
+        array=NATIVE_ARRAY[0],
+        description=NATIVE_ARRAY[1],
+    log:
+        results("logs/build_native_array.log"),
+    benchmark:
+        results("benchmarks/build_native_array.tsv")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        config={"native": config["volumes"]["native"], "splits": INPUTS.splits},
+        results=results_folder,
+        code=stamp("lungtypes.imaging.volume_files", script="build_native_array.py"),
+    script:
+        "../../scripts/build_native_array.py"
 
 
 # A space that no method was trained in, to compare methods by.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from lungtypes.cohort.apply_table import Application, applications_of, apply_faults, read_applications, registered_here
-from lungtypes.cohort.clinical import clinical_faults, is_given, reference_faults
+from lungtypes.cohort.clinical import clinical_faults, external_faults, is_given, reference_faults
 from lungtypes.cohort.config import config_faults, k_faults, section_is_valid
 from lungtypes.cohort.config_files import file_faults
 from lungtypes.cohort.decisions import Decision, decision_faults, decisions_of, read_decisions
@@ -78,6 +78,8 @@ def check_inputs(
         expected = [subject for subject, part in parts.items() if part != "repeat"]
         further = [subject for subject, part in parts.items() if part == "repeat"]
         faults += clinical_faults(config["clinical"], clinical, expected, config["associate"], repeat_subjects=further)
+    if section_is_valid(config, schema, "associate"):
+        faults += external_faults(config["associate"])
     if section_is_valid(config, schema, "evaluate"):
         evaluate = config["evaluate"]
         faults += reference_faults(evaluate["reference_table"], evaluate["reference_column"], parts)
@@ -158,8 +160,15 @@ def _cohort_faults(
             f"{place}: found {n_training} scans to learn from, expected at least {MIN_TRAINING} (rows whose split is "
             "not test, one a person). Add scans."
         )
-    elif parts and section_is_valid(config, schema, "clam"):
+    elif parts and section_is_valid(config, schema, "clam") and section_is_valid(config, schema, "dcam"):
         faults += k_faults(config, n_training)
+    if section_is_valid(config, schema, "dcam") and config["dcam"]["methods"] and "registered" in sheet:
+        lines = sheet.index[sheet["registered"] != ""].tolist()
+        if lines and config["dcam"]["space"] == "native":
+            faults.append(
+                f"{place}, {lines_text(lines)}, column registered: found volumes in template space, expected scans of "
+                "their own space for dcam. Set dcam.space to template, or leave dcam.methods empty."
+            )
     return faults
 
 

@@ -118,19 +118,53 @@ def reference_faults(path: str | Path, column: str, subjects: Collection[str]) -
     return faults
 
 
+def external_faults(associate: Mapping[str, object]) -> list[str]:
+    """Every fault of another cohort's two files (``associate.external``): one without the other, columns, subjects."""
+    external = associate["external"]
+    given = {key: path for key, path in external.items() if path}
+    if len(given) == 1:
+        (here,), (lacking,) = given, set(external) - set(given)
+        return [
+            f"config, associate.external.{lacking}: is empty beside associate.external.{here}, expected both or "
+            "neither. Fill in or empty one."
+        ]
+    tables, faults = {}, []
+    for key, path in given.items():
+        try:
+            tables[key] = read_table(path)
+        except InputError as error:
+            faults += str(error).splitlines()
+    subjects: list[str] = []
+    if "assignment" in tables:
+        path, table = Path(given["assignment"]), tables["assignment"]
+        faults += _subject_column(path, list(table))
+        if "cluster" not in table and len(table.columns) != 2:
+            faults.append(f"{path}, line 1: column cluster is missing. There are: {', '.join(table)}.")
+        if "subject" in table:
+            faults += _subject_faults(path, table)
+            subjects = table["subject"].tolist()
+    if "clinical" in tables:
+        faults += clinical_faults(given["clinical"], tables["clinical"], subjects, associate)
+    return faults
+
+
 def is_given(path: str | Path) -> bool:
     """Whether there is a clinical table: a path to something that exists."""
     return bool(str(path)) and Path(path).exists()
 
 
 def _kinds(associate: Mapping[str, object]) -> dict[str, str]:
-    """Each column that the config names: a ``number``, ``levels``, or ``either`` (a covariate without a type)."""
+    """Each column that the config names: a ``number``, ``levels``, or ``either`` (a column without a type)."""
     kinds = dict.fromkeys(associate["covariates"], "either")
+    kinds |= dict.fromkeys(associate["technical"], "either")
     if associate["comparator"]:
         kinds[associate["comparator"]] = "levels"
     types = {"continuous": "number", "categorical": "levels"}
     kinds |= {variable["name"]: types[variable["type"]] for variable in associate["table_one"]}
-    return kinds | {outcome["name"]: "number" for outcome in associate["outcomes"]}
+    graded = {outcome["name"] for outcome in associate["outcomes"] if outcome["type"] in ("binary", "ordinal")}
+    # a grade that table_one describes by its mean must be a number, whatever the models take it for
+    kinds = dict.fromkeys(sorted(graded), "levels") | kinds
+    return kinds | {outcome["name"]: "number" for outcome in associate["outcomes"] if outcome["name"] not in graded}
 
 
 def _cells(table: pd.DataFrame, name: str) -> Cells:

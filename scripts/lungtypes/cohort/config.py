@@ -65,14 +65,19 @@ def section_is_valid(config: Mapping[str, object], schema: Mapping[str, object],
 def k_faults(config: Mapping[str, object], n_training: int) -> list[str]:
     """Numbers of clusters that the training scans cannot fill; ``auto`` and faulty values are passed over."""
     faults = []
-    for name in ("n_clusters", "minimum"):
-        value = config["clam"]["k"][name]
-        if isinstance(value, int) and value > n_training - 1:
-            faults.append(
-                f"config, clam.k.{name}: found {value}, expected at most {n_training - 1} ({n_training} scans to learn "
-                "from). Lower it, or add scans."
-            )
+    for section in _clustering_sections(config):
+        for name in ("n_clusters", "minimum"):
+            value = config[section]["k"][name]
+            if isinstance(value, int) and value > n_training - 1:
+                faults.append(
+                    f"config, {section}.k.{name}: found {value}, expected at most {n_training - 1} ({n_training} scans "
+                    "to learn from). Lower it, or add scans."
+                )
     return faults
+
+
+def _clustering_sections(config: Mapping[str, object]) -> list[str]:
+    return ["clam", *(["dcam"] if config["dcam"]["methods"] else [])]
 
 
 def _contradictions(config: Mapping[str, object]) -> list[str]:
@@ -87,11 +92,20 @@ def _contradictions(config: Mapping[str, object]) -> list[str]:
         if size % prod(strides):
             faults.append(f"{grid}.size: found {size}, expected a multiple of {prod(strides)} (product of {key}).")
     faults += _simulation_faults(config["simulation"])
-    k = config["clam"]["k"]
-    if k["maximum"] < k["minimum"]:
-        faults.append(f"clam.k.maximum: found {k['maximum']}, expected at least clam.k.minimum ({k['minimum']}).")
-    if k["n_clusters"] != "auto" and k["n_clusters"] > k["maximum"]:
-        faults.append(f"clam.k.n_clusters: found {k['n_clusters']}, expected at most clam.k.maximum ({k['maximum']}).")
+    for section in _clustering_sections(config):
+        k, at = config[section]["k"], f"{section}.k"
+        if k["maximum"] < k["minimum"]:
+            faults.append(f"{at}.maximum: found {k['maximum']}, expected at least {at}.minimum ({k['minimum']}).")
+        if k["n_clusters"] != "auto" and k["n_clusters"] > k["maximum"]:
+            faults.append(f"{at}.n_clusters: found {k['n_clusters']}, expected at most {at}.maximum ({k['maximum']}).")
+        window = config[section]["window_hu"]
+        if window != "data" and window[0] >= window[1]:
+            faults.append(f"{section}.window_hu: found the larger value first, expected [low, high] in HU.")
+    if "dcam-supervised" in config["dcam"]["methods"] and not config["evaluate"]["reference_table"]:
+        faults.append(
+            "dcam.methods: found dcam-supervised without evaluate.reference_table, expected labels to learn from. Name "
+            "the table, or take dcam-supervised out."
+        )
     for section in ("lungs", "register"):
         faults += _limit_faults(section, config[section]["checks"])
     faults += engine_faults(config["lungs"]["engine"], config["lungs"]["lungmask_weights"])
@@ -102,9 +116,6 @@ def _contradictions(config: Mapping[str, object]) -> list[str]:
         )
     if config["template"]["minimum"] > config["template"]["maximum"]:
         faults.append("template.minimum: found more than template.maximum.")
-    window = config["clam"]["window_hu"]
-    if window != "data" and window[0] >= window[1]:
-        faults.append("clam.window_hu: found the larger value first, expected [low, high] in HU.")
     return faults + _template_contradictions(config["template"])
 
 

@@ -21,15 +21,21 @@ from lungtypes.provenance import write_json
 
 logger = logging.getLogger(__name__)
 
+MIN_SHARE = 0.9  # of a scan's lungs that its cube in native space must hold
+
 
 @dataclass(frozen=True)
 class Cohort:
-    """array (N, Z, Y, X) int16 HU, OUTSIDE where no lung is; subjects and splits in the same order; the grid."""
+    """array (N, Z, Y, X) int16 HU, OUTSIDE where no lung is; subjects and splits in the same order; the grid.
+
+    grids : of a cohort in native space, each scan's own.
+    """
 
     array: NDArray[np.int16]
     subjects: tuple[str, ...]
     splits: tuple[str, ...]
     grid: CohortGrid
+    grids: tuple[CohortGrid, ...] = ()
 
     def regions(self, mask_file: str | Path) -> dict[str, NDArray[np.bool_]]:
         """Lungs, sides and zones of the template's mask on the cohort grid."""
@@ -76,11 +82,55 @@ def write_cohort_array(
     write_json(description_file, description)
 
 
+def write_native_array(
+    array_file: str | Path,
+    description_file: str | Path,
+    *,
+    scans: Mapping[str, Path],
+    splits: Mapping[str, str],
+    size: int,
+    spacing_mm: float,
+) -> None:
+    """Write every scan as it is, without registration: a cube of ``size`` voxels around its own lungs.
+
+    scans : folders with ct.nii.gz and lungs.nii.gz. The description has each scan's origin and direction, and the
+    share of its lungs that the cube holds.
+
+    Raises InputError when fewer than three scans are left, or a cube holds less than 90 % of a scan's lungs.
+    """
+    if len(scans) < 3:
+        raise InputError(f"cohort: found {len(scans)} usable scans, expected at least 3. See cohort/attrition.tsv.")
+    temporary = Path(array_file).with_name(f".part-{os.getpid()}.npy")
+    array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.int16, shape=(len(scans), size, size, size))
+    grids, shares = [], []
+    for number, folder in enumerate(scans.values()):
+        ct, lungs = read_volume(folder / "ct.nii.gz"), read_volume(folder / "lungs.nii.gz")
+        grid = grid_around(lungs, size=size, spacing_mm=spacing_mm)
+        array[number] = lung_hu_on_grid(ct, lungs, grid)
+        grids.append(grid), shares.append(round(share_inside(lungs, grid), 4))
+    array.flush()
+    del array
+    cut = [f"{s} ({100 * share:.0f} %)" for s, share in zip(scans, shares, strict=True) if share < MIN_SHARE]
+    if cut:
+        temporary.unlink()
+        raise InputError(
+            f"volumes.native: a cube of {size} voxels of {spacing_mm:g} mm holds less than {100 * MIN_SHARE:.0f} % of "
+            f"the lungs of {len(cut)} scan(s): {', '.join(cut[:10])}. Raise volumes.native.size or spacing_mm."
+        )
+    os.replace(temporary, array_file)
+    description = {"subjects": list(scans), "splits": [splits[s] for s in scans], "outside": OUTSIDE, "space": "native"}
+    write_json(description_file, description | {"grids": [asdict(g) for g in grids], "lung_share_in_box": shares})
+
+
 def read_cohort_array(array_file: str | Path, description_file: str | Path) -> Cohort:
-    """Read both files; the array is a read-only memory map."""
+    """Read both files, of either space; the array is a read-only memory map. ``grid`` is the first of ``grids``."""
     text = json.loads(Path(description_file).read_text())
-    grid = CohortGrid(
+    grids = tuple(_grid(entry) for entry in text.get("grids", ()))
+    array = np.load(array_file, mmap_mode="r", allow_pickle=False)
+    return Cohort(array, tuple(text["subjects"]), tuple(text["splits"]), grids[0] if grids else _grid(text), grids)
+
+
+def _grid(text: Mapping[str, object]) -> CohortGrid:
+    return CohortGrid(
         tuple(text["shape"]), text["spacing_mm"], tuple(text["origin_mm"]), tuple(map(tuple, text["direction"]))
     )
-    array = np.load(array_file, mmap_mode="r", allow_pickle=False)
-    return Cohort(array, tuple(text["subjects"]), tuple(text["splits"]), grid)

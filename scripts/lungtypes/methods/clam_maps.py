@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,16 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lungtypes.errors import InputError
-from lungtypes.imaging.zones import REGIONS
 from lungtypes.maps.channel_masking import ChannelMap, channel_confidence_map
 from lungtypes.maps.coverage import describe_map, describe_regions
-from lungtypes.maps.group_maps import DensityAccumulator
 from lungtypes.maps.map_parts import MapParts, write_parts
 from lungtypes.maps.official_map import official_raw, official_sum
 from lungtypes.methods.clam import soft_assignment
 from lungtypes.methods.intensity import OUTSIDE, Intensity
-from lungtypes.methods.map_groups import MapGroups, write_image
+from lungtypes.methods.map_groups import MapGroups, MapTables, with_zones_of_each_lung, write_image, write_mean_ct
 from lungtypes.networks.cae import ConvolutionalAutoencoder
 from lungtypes.provenance import whole_folder
 
@@ -67,15 +64,6 @@ class MapFolders:
     parts: Path
 
 
-@dataclass(frozen=True)
-class MapTables:
-    """summary, one row a scan; regions, one row a scan and region; groups, one row a group map."""
-
-    summary: pd.DataFrame
-    regions: pd.DataFrame
-    groups: pd.DataFrame
-
-
 def explain_with(
     model: ConvolutionalAutoencoder, settings: Mapping[str, object], arrays: Mapping[str, NDArray], *, device: str
 ) -> Explained:
@@ -102,16 +90,6 @@ def explain_assignments(
             chunk_channels=chunk_channels,
             offset=offset,
         )
-
-
-def read_clusters(path: str | Path, subjects: Sequence[str]) -> NDArray[np.int64]:
-    """Clusters (1..K) of assignment.tsv in the order of ``subjects``; raises InputError when they differ."""
-    table = pd.read_csv(path, sep="\t", dtype={"subject": str}, keep_default_na=False)
-    if table.subject.tolist() != list(subjects):
-        raise InputError(
-            f"assignment: found {len(table)} other subjects than the cohort's {len(subjects)}. Run clam again."
-        )
-    return table.cluster.to_numpy(np.int64)
 
 
 def write_maps(
@@ -150,7 +128,7 @@ def write_maps(
     ):
         summary, by_region = _publish(maps, parts, found, groups, cohort, clusters, regions, offset)
         tables = [groups.write(group_maps, cohort.grid, regions["lungs"])]
-        _write_mean_ct(group_maps, cohort, clusters, options["k"])
+        write_mean_ct(group_maps, cohort, clusters, options["k"])
         authors = folders.maps.with_name(OFFICIAL)
         if official:
             groups = MapGroups(OFFICIAL, **options, keep_degenerate=True, balanced=False)
@@ -176,7 +154,7 @@ def _publish(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Write each map as it comes, add it to its groups, and describe it; returns the rows by scan and by region."""
     summary, by_region, weights, sums, uniform, constant = [], [], [], [], [], {}
-    regions = _with_zones_of_each_lung(regions)
+    regions = with_zones_of_each_lung(regions)
     voxel_ml = cohort.grid.spacing_mm**3 / 1000
     scans = zip(cohort.subjects, cohort.splits, clusters.tolist(), cohort.array, maps, strict=True)
     for subject, split, cluster, scan, found in scans:
@@ -232,24 +210,3 @@ def _describe_weights(found: ChannelMap) -> dict[str, float]:
         "uniform_correlation": found.uniform_correlation,
         "degenerate": int(found.degenerate),
     }
-
-
-def _with_zones_of_each_lung(regions: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
-    both = {name: name.split("_")[:2] for name in REGIONS.values()}  # right_upper_zone: right, upper
-    return {**regions, **{name: regions[side] & regions[zone] for name, (side, zone) in both.items()}}
-
-
-def _write_mean_ct(folder: Path, cohort: Cohort, clusters: NDArray[np.int64], k: int) -> None:
-    """Mean HU of the scans, and how many have lung there, by cluster and over the population."""
-    names = [*(f"cluster{number}" for number in range(1, k + 1)), "population"]
-    means = {name: DensityAccumulator(tuple(cohort.grid.shape), OUTSIDE) for name in names}
-    used = set()
-    for scan, split, cluster in zip(cohort.array, cohort.splits, clusters.tolist(), strict=True):
-        if split == "repeat":
-            continue
-        for name in (f"cluster{cluster}", "population"):
-            means[name].add(np.asarray(scan))
-            used.add(name)
-    for name in sorted(used):
-        write_image(folder / f"ct_mean_{name}.nii.gz", means[name].mean, cohort.grid)
-        write_image(folder / f"ct_count_{name}.nii.gz", means[name].count, cohort.grid)

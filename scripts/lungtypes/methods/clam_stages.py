@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from lungtypes.methods import clam
 from lungtypes.methods.intensity import OUTSIDE, Intensity, NormalisedScans, fit_intensity
-from lungtypes.methods.model_files import load_autoencoder, save_autoencoder
+from lungtypes.methods.model_files import keep_assignment, load_autoencoder, refit_workspace, save_model
 from lungtypes.methods.training import Checkpoint
 from lungtypes.provenance import whole_folder, write_table
 
@@ -66,7 +65,7 @@ def pretrain_stage(
     settings = {"network": {"size": list(array.shape[1:]), **network}, "intensity": asdict(intensity)}
     settings |= {"loss": loss, "seed": seed, "events": list(fitted.events), "explained_variance": explained}
     with whole_folder(folder) as building:
-        save_autoencoder(building, fitted.model, settings)
+        save_model(building, fitted.model, settings)
         write_table(building / "history.tsv", fitted.history)
         write_table(building / "embedding.tsv", table)
     checkpoint.remove()
@@ -119,7 +118,7 @@ def cluster_stage(
     settings |= {"k": k, "flag": flag, "scale": fitted.scale, "learning_rate": fitted.learning_rate, "loss": loss}
     settings |= {"events": [*settings["events"], *fitted.events], "finished": fitted.finished}
     settings |= {"label_order": [int(i) for i in order], "train_subjects": len(train)}
-    save_autoencoder(folder, fitted.model, settings, centroids=centroids)
+    save_model(folder, fitted.model, settings, centroids=centroids)
     history = pd.read_csv(pretrained / "history.tsv", sep="\t")
     write_table(folder / "history.tsv", pd.concat([history, fitted.history], ignore_index=True)[list(HISTORY)])
     write_table(folder / "embedding.tsv", clam.embedding_table(subjects, before, after).assign(flag=flag))
@@ -145,16 +144,14 @@ def refit_stage(
     training, clustering : the settings of :func:`pretrain_stage` and :func:`cluster_stage`. What is half done lies
     beside the checkpoint; the finished first phase is taken up again after a kill.
     """
-    workspace = checkpoint.file.with_name(f"{checkpoint.file.stem}-{checkpoint.fingerprint[:16]}")
+    workspace = refit_workspace(checkpoint)
     pretrained = workspace / "pretrained"
     common = {"seed": seed, "device": device}
     if not pretrained.exists():
         pretrain_stage(pretrained, array, subjects, splits, **training, **common, checkpoint=checkpoint)
     places = {"pretrained": pretrained, "choice": choice}
     cluster_stage(workspace, array, subjects, splits, **places, **clustering, **common, checkpoint=checkpoint)
-    assigned = pd.read_csv(workspace / "assignment.tsv", sep="\t", dtype={"subject": str})
-    write_table(table, assigned[["subject", "cluster", "split"]])
-    shutil.rmtree(workspace)
+    keep_assignment(workspace, table)
 
 
 def _training(splits: Sequence[str]) -> NDArray[np.int64]:

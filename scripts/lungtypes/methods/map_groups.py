@@ -1,9 +1,9 @@
-"""Running group maps of one kind of map, and their files: each cluster's and the population's."""
+"""What maps of all clustering methods share: running group maps, mean CT, tables, and their files."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +12,27 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lungtypes.errors import InputError
+from lungtypes.imaging.hounsfield import OUTSIDE
+from lungtypes.imaging.zones import REGIONS
 from lungtypes.maps.coverage import ACTIVE
-from lungtypes.maps.group_maps import GroupAccumulator, balanced_population
+from lungtypes.maps.group_maps import DensityAccumulator, GroupAccumulator, balanced_population
 
 if TYPE_CHECKING:
+    from lungtypes.imaging.volume_files import Cohort
     from lungtypes.imaging.volumes import CohortGrid
 
 SUBJECT, BALANCED = "population_subject", "population_balanced"
 COLUMNS = ("group", "n", "n_maps", "n_degenerate", "n_repeats", "mean_importance", "mean_sd", "active_ml")
+
+
+@dataclass(frozen=True)
+class MapTables:
+    """summary, one row a scan; regions, one row a scan and region; groups, one row a group map."""
+
+    summary: pd.DataFrame
+    regions: pd.DataFrame
+    groups: pd.DataFrame
 
 
 @dataclass
@@ -79,7 +92,39 @@ class MapGroups:
 
 
 def write_image(path: Path, array: NDArray, grid: CohortGrid) -> None:
-    """Write an array of the cohort's grid as float32 NIfTI in template space."""
+    """Write an array of a grid as float32 NIfTI with that grid's place in the world."""
     from lungtypes.imaging.geometry import write_volume  # SimpleITK is needed here and not for the maps themselves
 
     write_volume(grid.volume(array.astype(np.float32, copy=False)), path)
+
+
+def read_clusters(path: str | Path, subjects: Sequence[str]) -> NDArray[np.int64]:
+    """Clusters (1..K) of assignment.tsv in the order of ``subjects``; raises InputError when they differ."""
+    table = pd.read_csv(path, sep="\t", dtype={"subject": str}, keep_default_na=False)
+    if table.subject.tolist() != list(subjects):
+        raise InputError(
+            f"assignment: found {len(table)} other subjects than the cohort's {len(subjects)}. Run the method again."
+        )
+    return table.cluster.to_numpy(np.int64)
+
+
+def with_zones_of_each_lung(regions: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
+    """Regions of the template and, beside them, each zone of each lung (right_upper_zone and so on)."""
+    both = {name: name.split("_")[:2] for name in REGIONS.values()}  # right_upper_zone: right, upper
+    return {**regions, **{name: regions[side] & regions[zone] for name, (side, zone) in both.items()}}
+
+
+def write_mean_ct(folder: Path, cohort: Cohort, clusters: NDArray[np.int64], k: int) -> None:
+    """Mean HU of the scans, and how many have lung there, by cluster and over the population."""
+    names = [*(f"cluster{number}" for number in range(1, k + 1)), "population"]
+    means = {name: DensityAccumulator(tuple(cohort.grid.shape), OUTSIDE) for name in names}
+    used = set()
+    for scan, split, cluster in zip(cohort.array, cohort.splits, clusters.tolist(), strict=True):
+        if split == "repeat":
+            continue
+        for name in (f"cluster{cluster}", "population"):
+            means[name].add(np.asarray(scan))
+            used.add(name)
+    for name in sorted(used):
+        write_image(folder / f"ct_mean_{name}.nii.gz", means[name].mean, cohort.grid)
+        write_image(folder / f"ct_count_{name}.nii.gz", means[name].count, cohort.grid)

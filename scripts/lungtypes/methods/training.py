@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,6 +62,11 @@ class State:
             flat |= {f"optimiser.{index}.{name}": value for name, value in values.items()}
         return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in flat.items()}
 
+    def set_rate(self, learning_rate: float) -> None:
+        """The optimiser's rate, for all of its parameters."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
+
     def restore(self, flat: Mapping[str, Tensor], *, learning_rate: float) -> None:
         """Put copied tensors back in place, so that the optimiser keeps its parameters; set its rate."""
         with torch.no_grad():
@@ -103,10 +109,12 @@ def train(
     fault: Callable[[Mapping[str, float]], str],
     checkpoint: Checkpoint | None,
     name: str,
+    rate_factor: Callable[[int], float] | None = None,
 ) -> Trained:
     """Run ``epochs`` epochs. ``state`` holds the result.
 
     run_epoch : epoch number from 1 -> the epoch's figures. fault : those figures -> what is wrong, or nothing.
+    rate_factor : epoch number from 1 -> what its rate is multiplied with; a rate that does not change by default.
 
     On a fault the last good state comes back (the start, or the end of every tenth epoch) and the rate is divided by
     ten, twice at the most. A third fault ends the training at the last good state; ``events`` say so, and
@@ -128,7 +136,11 @@ def train(
     written = time.monotonic()
     while epoch < epochs:
         epoch += 1
-        row = {"epoch": epoch, "attempt": attempt, "kept": 1, "learning_rate": rate, **run_epoch(epoch)}
+        used = rate
+        if rate_factor:
+            used = rate * rate_factor(epoch)
+            state.set_rate(used)
+        row = {"epoch": epoch, "attempt": attempt, "kept": 1, "learning_rate": used, **run_epoch(epoch)}
         rows.append(row)
         wrong = fault(row)
         if wrong:
@@ -150,6 +162,13 @@ def train(
                 )
                 written = time.monotonic()
     return Trained(pd.DataFrame(rows), tuple(events), rate, True)
+
+
+def autocast(device: str, precision: str) -> AbstractContextManager:
+    """bfloat16 for a network's passes on a CUDA device when ``precision`` says so; elsewhere nothing."""
+    if precision == "bfloat16" and device.startswith("cuda"):
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return nullcontext()
 
 
 def checkpoint_of(params: JobParams, inputs: Iterable[str | Path], *, rule: str) -> Checkpoint:

@@ -11,7 +11,12 @@ import pandas as pd
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
-METHOD_NAMES = {"clam": "CLAM", "dcam": "DCAM", "dcam-encoder": "DCAM encoder", "dcam-supervised": "DCAM supervised"}
+METHOD_NAMES = {
+    "clam": "CLAM",
+    "dcam": "dCAM",
+    "dcam-encoder": "dCAM baseline (encoder)",
+    "dcam-supervised": "dCAM network, supervised",
+}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Curves, strips, scatter and forest plots of the report: data and axes in, nothing read or computed."""
+"""Curves, strips and scatter plots of the report: data and axes in, nothing read or computed."""
 
 from __future__ import annotations
 
@@ -115,29 +115,3 @@ def plot_groups(
     ax.set_ylabel(f"principal component 2 ({explained_percent[1]:.0f} %)")
     ax.set_title(title)
     ax.legend(loc="best", handletextpad=0.2)
-
-
-def plot_forest(
-    ax: Axes,
-    labels: Sequence[str],
-    values: Sequence[float],
-    low: Sequence[float],
-    high: Sequence[float],
-    *,
-    xlabel: str,
-    clusters: Sequence[int] | None = None,
-    zero: bool = True,
-) -> None:
-    """Points with intervals, first label on top; ``clusters`` colours the points."""
-    y = np.arange(len(labels))[::-1]
-    for i, (row, value, start, end) in enumerate(zip(y, values, low, high, strict=True)):
-        colour = CLUSTER_COLOURS[0] if clusters is None else cluster_colour(clusters[i])
-        marker = "o" if clusters is None else cluster_marker(clusters[i])
-        ax.hlines(row, start, end, color=colour, lw=1.6)
-        ax.plot([value], [row], marker, color=colour, ms=5)
-    if zero:
-        ax.axvline(0, color=NEUTRAL, lw=0.8)
-    ax.set_yticks(y, list(labels))
-    ax.set_ylim(-0.6, len(labels) - 0.4)
-    ax.set_xlabel(xlabel)
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=5))

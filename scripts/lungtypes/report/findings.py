@@ -8,6 +8,7 @@ from typing import Literal
 import pandas as pd
 
 from lungtypes.association.table_html import format_p
+from lungtypes.evaluation.confounders import GOES_WITH, PREDICTED
 from lungtypes.report.blocks import count_of, interval, method_name, number
 from lungtypes.report.results import Results, clusters_of
 
@@ -47,6 +48,7 @@ def find(results: Results, *, has_outcomes: bool) -> tuple[Finding, ...]:
         found += training(results, method)
         found += maps(results, method)
         found += scanner_balance(results, method)
+        found += confounders(results, method)
         found += outcomes(results, method) if has_outcomes else []
     if not has_outcomes:
         found.append(Finding("finding", "No clinical table was given, so no outcome was tested."))
@@ -202,18 +204,58 @@ def maps(results: Results, method: str) -> list[Finding]:
 
 
 def scanner_balance(results: Results, method: str) -> list[Finding]:
-    """Clusters that go with scanners."""
+    """Clusters that go with scanners, where no audit of confounders says it better."""
     v = cramers_v(scanner_table(results, method))
-    if v is None or v < UNBALANCED_V:
+    if v is None or v < UNBALANCED_V or results.table(f"evaluation/{method}_confounders.tsv") is not None:
         return []
     text = f"{method_name(method)}: clusters go with scanners (Cram\u00e9r's V = {number(v)}). Subtypes and scanners "
     return [Finding("red", text + "cannot be told apart where they coincide; see the scanner balance below.")]
 
 
+def confounders(results: Results, method: str) -> list[Finding]:
+    """How the scans were made or registered, where clusters or embedding follow it.
+
+    Red for the scanner's side. A prediction above the 95th percentile that does not stand the adjustment for the
+    number of variables is a caution, since one in twenty unrelated ones lies there; so is all of the registration,
+    which may be worse in sicker lungs.
+    """
+    table, name = results.table(f"evaluation/{method}_confounders.tsv"), method_name(method)
+    if table is None:
+        return []
+    found = []
+    for row in table[(table["flag"] != "") & (table["family"] != "person")].itertuples():
+        goes, read = GOES_WITH in row.flag, PREDICTED in row.flag
+        parts = []
+        if goes:
+            parts.append(f"differs between the clusters ({row.effect_name} {number(row.effect)}, {_q(row.q_value)})")
+        if read:
+            kind = "balanced accuracy" if row.kind == "categorical" else "R\u00b2"
+            parts.append(
+                f"can be read from the embedding ({kind} {number(row.predictable)}, chance {number(row.chance)}, "
+                f"95th percentile of permuted scans {number(row.predictable_p95)}, {_q(row.predictable_q)})"
+            )
+        sure = goes or row.predictable_q < ALPHA
+        level = "red" if row.family == "scanner" and sure else "amber"
+        text = f"{name}: {row.label} {' and '.join(parts)}."
+        if row.family == "scanner":
+            text += " Subtypes and how the scans were made cannot be told apart where they coincide."
+        found.append(Finding(level, text))
+    return found
+
+
+def _q(q: float) -> str:
+    """ "q = 0.03" or "q < 0.001"."""
+    text = format_p(q)
+    return f"q < {text[1:]}" if text.startswith("<") else f"q = {text}"
+
+
 def outcomes(results: Results, method: str) -> list[Finding]:
     """The strongest outcome and how many pass."""
     table, name = results.table(f"association/{method}/outcomes.tsv"), method_name(method)
-    fitted = None if table is None else table[(table["status"] == "ok") & table["q_value"].notna()]
+    # readers' scores of the same CT come from the image that made the clusters: no evidence of its own
+    fitted = (
+        None if table is None else table[(table["status"] == "ok") & table["q_value"].notna() & ~_same_image(table)]
+    )
     if fitted is None or fitted.empty:
         return [Finding("amber", f"{name}: no outcome could be fitted.")]
     found = []
@@ -225,14 +267,19 @@ def outcomes(results: Results, method: str) -> list[Finding]:
     passed = int((fitted["q_value"] < ALPHA).sum())
     head = f"{name}: {passed} of {len(fitted)} fitted outcomes differ between clusters at q < {ALPHA}"
     q = format_p(best["q_value"])
+    size = "" if pd.isna(best["partial_r2"]) else f"partial R\u00b2 {number(best['partial_r2'])}, "
     return [
         *found,
         Finding(
             "finding",
-            f"{head}. Strongest: {best['label'] or best['outcome']} (partial R\u00b2 {number(best['partial_r2'])}, "
-            f"q {q if q.startswith('<') else '= ' + q}, n = {number(best['n'], 0)}).",
+            f"{head}. Strongest: {best['label'] or best['outcome']} ({size}q {q if q.startswith('<') else '= ' + q}, "
+            f"n = {number(best['n'], 0)}).",
         ),
     ]
+
+
+def _same_image(table: pd.DataFrame) -> pd.Series:
+    return table["same_image"].astype(str).str.lower().isin(("true", "1", "1.0"))
 
 
 def scanner_table(results: Results, method: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The sections about one clustering: training, number of clusters, embedding, evaluation, association."""
+"""The sections about one clustering: training, number of clusters, embedding."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from matplotlib.figure import Figure
 from lungtypes.association.table_html import format_p
 from lungtypes.report.blocks import (
     Block,
-    Fragment,
-    Heading,
     Paragraph,
     Picture,
     Section,
     Table,
-    interval,
     method_name,
     number,
 )
-from lungtypes.report.figures import plot_criterion, plot_curve, plot_forest, plot_groups
+from lungtypes.report.figures import plot_criterion, plot_curve, plot_groups
 from lungtypes.report.results import Results, clusters_of
 from lungtypes.report.style import draw_png
 
@@ -28,25 +25,26 @@ CRITERIA = {
     "silhouette_sparse": ("Silhouette, sparse k-means", "silhouette (-1 to 1)"),
     "gap": ("Gap statistic", "gap"),
 }
-METRICS = {
-    "accuracy": "Accuracy, clusters matched one to one",
-    "accuracy_permuted_mean": "Accuracy of shuffled labels, mean",
-    "accuracy_permuted_p95": "Accuracy of shuffled labels, 95th percentile",
-    "majority_share": "Share of the largest reference group",
-    "nmi": "Normalised mutual information",
-    "ari": "Adjusted Rand index",
-    "weighted_kappa": "Weighted kappa",
-    "silhouette": "Silhouette (-1 to 1, high is good)",
-    "davies_bouldin": "Davies-Bouldin (low is good)",
-    "calinski_harabasz": "Calinski-Harabasz (high is good)",
-    "jaccard": "Stability: mean Jaccard of resampled cohorts",
-    "cluster_size": "Scans in the cluster",
-    "null_p": "p of one single group",
-    "mean_max_q": "Mean membership of the assigned cluster",
-    "n_clusters_used": "Clusters in use",
-}
-WHOLE_NUMBERS = ("cluster_size", "n_clusters_used")
 MOST_SCANNERS = 7
+# phase, column of history.tsv, heading, unit
+PANELS = {
+    "clam": [
+        ("pretrain", "reconstruction", "Pre-training: reconstruction", "squared error"),
+        ("cluster", "reconstruction", "Clustering: reconstruction", "squared error"),
+        ("cluster", "clustering", "Clustering: clustering loss", "KL divergence"),
+        ("cluster", "total", "Clustering: total loss", "loss"),
+        ("cluster", "labels_changed", "Clustering: labels changed", "share (0-1)"),
+        ("cluster", "mean_max_q", "Clustering: largest membership", "mean (0-1)"),
+    ],
+    "dcam": [
+        ("cluster", "loss", "Loss of the pseudo-labels", "cross-entropy (nats)"),
+        ("cluster", "pseudo_accuracy", "Pseudo-labels told", "share (0-1)"),
+        ("cluster", "nmi_previous", "Agreement with the epoch before", "NMI (0-1)"),
+        ("cluster", "labels_changed", "Labels changed", "share (0-1)"),
+        ("cluster", "size_entropy", "Evenness of cluster sizes", "entropy (0-1)"),
+        ("supervised", "loss", "Loss of the reference labels", "cross-entropy (nats)"),
+    ],
+}
 
 
 def training_section(results: Results, method: str) -> Section:
@@ -56,18 +54,12 @@ def training_section(results: Results, method: str) -> Section:
     if table is None or table.empty:
         return Section(anchor, title, short, (Paragraph("No history of the training was found."),))
     table = table[table["kept"] == 1]  # epochs that the guard took back are left out
-    panels = [
-        ("pretrain", "reconstruction", "Pre-training: reconstruction", "squared error"),
-        ("cluster", "reconstruction", "Clustering: reconstruction", "squared error"),
-        ("cluster", "clustering", "Clustering: clustering loss", "KL divergence"),
-        ("cluster", "total", "Clustering: total loss", "loss"),
-        ("cluster", "labels_changed", "Clustering: labels changed", "share (0-1)"),
-        ("cluster", "mean_max_q", "Clustering: largest membership", "mean (0-1)"),
-    ]
+    panels = PANELS["clam" if method == "clam" else "dcam"]
 
     def draw(figure: Figure) -> None:
         for ax, (phase, column, heading, label) in zip(figure.subplots(2, 3).flat, panels, strict=True):
             rows = table[table["phase"] == phase]
+            ax.set_visible(len(rows) > 0)
             values = rows[column] if column in rows else rows["epoch"] * np.nan
             x, y = rows["epoch"].to_numpy(), values.to_numpy()
             plot_curve(ax, x, y, xlabel="epoch", ylabel=label, title=heading)
@@ -75,11 +67,9 @@ def training_section(results: Results, method: str) -> Section:
     last = table.iloc[-1]
     lengths = table["phase"].value_counts(sort=False)
     epochs = " and ".join(f"{n} epochs of phase {phase}" for phase, n in lengths.items())
-    alt = (
-        f"Curves of all loss terms over {epochs}. Last epoch: reconstruction {number(last['reconstruction'], 4)}, "
-        f"labels changed {number(last.get('labels_changed'), 3)}, mean largest membership "
-        f"{number(last.get('mean_max_q'))}."
-    )
+    shown = [(c, h) for phase, c, h, _ in panels if phase == last["phase"] and pd.notna(last.get(c))]
+    figures = ", ".join(f"{heading.split(': ')[-1]} {number(last[column], 4)}" for column, heading in shown)
+    alt = f"Curves over {epochs}. Last epoch: {figures}."
     events = results.record(f"{method}/model.json").get("events") or []
     text = "; ".join(map(str, events)) or "none"
     blocks = (
@@ -190,107 +180,3 @@ def principal_components(z: np.ndarray) -> tuple[np.ndarray, tuple[float, float]
     scores = np.pad(scores, ((0, 0), (0, max(0, 2 - scores.shape[1]))))[:, :2]
     percent = np.pad(100 * s**2 / total, (0, 2))
     return scores, (float(percent[0]), float(percent[1]))
-
-
-def evaluation_section(results: Results, method: str) -> Section:
-    """Every metric with its space, interval and note."""
-    anchor, title, short = f"{method}-evaluation", f"{method_name(method)}: are the clusters real?", "Evaluation"
-    table = results.table(f"evaluation/{method}.tsv")
-    if table is None:
-        return Section(anchor, title, short, (Paragraph("No evaluation was found."),))
-    rows = []
-    for r in table.itertuples():
-        digits = 0 if r.metric in WHOLE_NUMBERS else 3
-        value = format_p(r.value) if r.metric == "null_p" else number(r.value, digits)
-        cluster = "" if pd.isna(r.cluster) else f"{r.cluster:.0f}"
-        name = METRICS.get(r.metric, r.metric.replace("_", " "))
-        rows.append((name, r.space, cluster, value, interval(r.ci_low, r.ci_high, 3), number(r.n, 0), r.note))
-    header = ("Measure", "Embedding", "Cluster", "Value", "95 % CI", "n", "Note")
-    note = (
-        "Clusters and reference groups are matched one to one: with fewer clusters than reference groups the accuracy "
-        "cannot reach 1. Indices after clustering are circular."
-    )
-    caption = f"All measures of {method_name(method)}"
-    return Section(anchor, title, short, (Table(caption, header, tuple(rows)), Paragraph(note, "note")))
-
-
-def association_section(results: Results, method: str, *, has_outcomes: bool) -> Section:
-    """Table one, outcomes with their forest, adjusted means, and the comparison with a known classification."""
-    anchor, title, short = f"{method}-association", f"{method_name(method)}: clinical association", "Association"
-    if not has_outcomes:
-        text = "No clinical table was given, so the clusters were not compared with characteristics or outcomes."
-        return Section(anchor, title, short, (Paragraph(text, "note"),))
-    folder = f"association/{method}"
-    blocks: list[Block] = []
-    blocks += _fragment(results, f"{folder}/table_one.html", "Characteristics by cluster")
-    blocks += _gain_picture(results.table(f"{folder}/outcomes.tsv"), method)
-    blocks += _fragment(results, f"{folder}/outcomes.html", "Outcomes: what the clusters add to the covariates")
-    blocks += _means_picture(results.table(f"{folder}/adjusted_means.tsv"), method)
-    blocks += _fragment(results, f"{folder}/adjusted_means.html", "Adjusted means by cluster")
-    blocks += _comparison(results, folder)
-    return Section(anchor, title, short, tuple(blocks) or (Paragraph("No association tables were found."),))
-
-
-def _fragment(results: Results, name: str, caption: str) -> list[Block]:
-    html = results.text(name)
-    return [Heading(caption), Fragment(html, caption)] if html else []
-
-
-def _comparison(results: Results, folder: str) -> list[Block]:
-    caption, table = "Clusters beside the existing classification", results.table(f"{folder}/comparison.tsv")
-    if table is None or table.empty or (table["status"] == "ok").any():
-        return _fragment(results, f"{folder}/comparison.html", caption)
-    reasons = "; ".join(f"{status}: {n}" for status, n in table["status"].value_counts(sort=False).items())
-    text = f"None of {len(table)} outcomes could be compared ({reasons})."
-    return [Heading(caption), Paragraph(text, "warning")]
-
-
-def _gain_picture(table: pd.DataFrame | None, method: str) -> list[Block]:
-    fitted = None if table is None else table[(table["status"] == "ok") & table["adj_r2_gain"].notna()]
-    if fitted is None or fitted.empty:
-        return []
-    labels = [f"{row.label or row.outcome} (n = {row.n:.0f})" for row in fitted.itertuples()]
-
-    def draw(figure: Figure) -> None:
-        values = (fitted["adj_r2_gain"], fitted["gain_ci_low"], fitted["gain_ci_high"])
-        plot_forest(
-            figure.subplots(), labels, *values, xlabel="gain in adjusted R\u00b2 by adding the clusters (95 % CI)"
-        )
-
-    best = fitted.loc[fitted["adj_r2_gain"].idxmax()]
-    alt = f"Forest plot of {len(fitted)} outcomes. Largest gain: {best['label']}, {number(best['adj_r2_gain'])} "
-    alt += f"(95 % CI {interval(best['gain_ci_low'], best['gain_ci_high'])})."
-    caption = "Variance that the clusters explain beyond the covariates; an interval across 0 means no sure gain."
-    picture = Picture(f"{method}_outcome_gain", draw_png(draw, height=1.0 + 0.27 * len(labels)), alt, caption, fitted)
-    return [Heading("Gain by the clusters"), picture]
-
-
-def _means_picture(table: pd.DataFrame | None, method: str) -> list[Block]:
-    shown = None if table is None else table[table["mean"].notna()]
-    if shown is None or shown.empty:
-        return []
-    outcomes = [part for _, part in shown.groupby("outcome", sort=False)]
-    clusters = sorted(int(c) for c in shown["cluster"].unique())
-    lines = -(-len(outcomes) // 4)
-
-    def draw(figure: Figure) -> None:
-        axes = list(figure.subplots(lines, 4, squeeze=False).flat)
-        for ax in axes[len(outcomes) :]:
-            ax.set_visible(False)
-        for i, (ax, part) in enumerate(zip(axes, outcomes, strict=False)):
-            part = part.set_index("cluster").reindex(clusters)
-            first = part[part["mean"].notna()].iloc[0]
-            names = [f"cluster {c}" for c in clusters] if i % 4 == 0 else [""] * len(clusters)
-            unit = first["unit"] or "value"
-            values = (part["mean"], part["ci_low"], part["ci_high"])
-            plot_forest(ax, names, *values, xlabel=unit, clusters=clusters, zero=False)
-            ax.set_title(f"{first['label'] or first['outcome']}, n = {part['n'].sum():.0f}", fontsize=8.5)
-
-    alt = f"Adjusted means with 95 % confidence intervals of {len(outcomes)} outcomes for {len(clusters)} clusters; "
-    alt += "the numbers stand in the table below."
-    caption = "Adjusted mean and 95 % CI (HC3) of each cluster, each outcome in its own unit."
-    height = 0.4 + lines * (0.95 + 0.17 * len(clusters))
-    return [
-        Heading("Adjusted means"),
-        Picture(f"{method}_adjusted_means", draw_png(draw, height=height), alt, caption, shown),
-    ]

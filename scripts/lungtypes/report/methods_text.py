@@ -27,8 +27,17 @@ REFERENCES = (
     "Tibshirani R, Walther G, Hastie T. Estimating the number of clusters in a data set via the gap statistic. J R "
     "Stat Soc B 63:411-423, 2001.",
     "Hennig C. Cluster-wise assessment of cluster stability. Comput Stat Data Anal 52:258-271, 2007.",
+    "Xie W, Jacobs C, van Ginneken B. Deep Clustering Activation Maps for Emphysema Subtyping. arXiv 2106.01351, 2021.",
+    "Caron M, Bojanowski P, Joulin A, Douze M. Deep clustering for unsupervised learning of visual features. ECCV "
+    "2018.",
 )
+# their numbers in the list, where the text cites them
+DCAM, DEEPCLUSTER = 8, 9
 UNSTATED = "not stated"
+OWN_SCALE = (
+    "CLAM maps are scaled to 0-1 for each scan: a bright spot is bright for that scan only, and strengths cannot be "
+    "compared between scans."
+)
 # words for settings of CLAM
 LATENT_SCALES = {
     "none": "as they are",
@@ -50,8 +59,10 @@ def setting(config: Mapping[str, object], key: str) -> object:
     return value
 
 
-def methods_section(config: Mapping[str, object], methods: tuple[str, ...], *, has_outcomes: bool) -> Section:
-    """Methods for a paper, with the values of this run."""
+def methods_section(
+    config: Mapping[str, object], methods: tuple[str, ...], *, association: tuple[Block, ...] = ()
+) -> Section:
+    """Methods for a paper, with the values of this run; ``association``: those of the statistics, from methods.md."""
 
     def s(key: str) -> object:
         return setting(config, key)
@@ -72,6 +83,8 @@ def methods_section(config: Mapping[str, object], methods: tuple[str, ...], *, h
     ]
     if "clam" in methods:
         blocks += _clam_paragraphs(config)
+    if any(method.startswith("dcam") for method in methods):
+        blocks += _dcam_paragraphs(config, methods)
     blocks.append(
         Paragraph(
             "Evaluation. Silhouette [3] and other indices were computed before and after clustering, stability as the "
@@ -79,17 +92,9 @@ def methods_section(config: Mapping[str, object], methods: tuple[str, ...], *, h
             f"given, accuracy with one-to-one matching against {s('evaluate.n_permutations')} permutations."
         )
     )
-    if has_outcomes:
-        blocks.append(
-            Paragraph(
-                f"Association. Outcomes were regressed on {s('associate.covariates')} and on the cluster with HC3 "
-                "standard errors; p values were adjusted by Benjamini and Hochberg within families of outcomes; "
-                f"intervals of the gain in adjusted R\u00b2 come from {s('associate.n_bootstrap')} bootstrap samples. "
-                f"Groups of fewer than {s('associate.min_group')} were merged or left out."
-            )
-        )
     numbered = tuple(f"[{i}] {text}" for i, text in enumerate(REFERENCES, start=1))
-    return Section("methods", "Methods of this run", "Methods", (*blocks, Heading("References"), Bullets(numbered)))
+    references = (Heading("References"), Bullets(numbered))
+    return Section("methods", "Methods of this run", "Methods", (*blocks, *references, *association))
 
 
 def _registration_sentence(config: Mapping[str, object]) -> str:
@@ -160,12 +165,34 @@ def _clam_paragraphs(config: Mapping[str, object]) -> list[Block]:
     ]
 
 
+def _dcam_paragraphs(config: Mapping[str, object], methods: tuple[str, ...]) -> list[Block]:
+    def s(key: str) -> object:
+        return setting(config, f"dcam.{key}")
+
+    space = "their own space" if s("space") == "native" else "template space"
+    text = (
+        f"dCAM [{DCAM}]. A 3D U-Net (first width {s('network.filters')}, {s('network.norm')} normalisation; window "
+        f"{s('window_hu')} HU; scans in {space}) gave dense features, averaged over the lungs. In each of "
+        f"{s('training.epochs')} epochs, as in DeepCluster [{DEEPCLUSTER}], the features of the frozen network were "
+        f"standardised, reduced to at most {s('training.components')} principal components of length 1 and clustered "
+        f"by k-means (K: {s('k.n_clusters')}); the clusters served as labels for one epoch of training with a fresh "
+        f"head (Adam, learning rate {s('training.learning_rate')}; head {s('training.head_learning_rate')}; batch "
+        f"{s('training.batch')}; every label drawn alike often). After the last epoch features, centroids and head "
+        "were fitted once more on the frozen network. Maps are the head applied to the dense features; their lung "
+        "mean is the logit."
+    )
+    if "dcam-encoder" in methods:
+        text += " The baseline has no way up, one more level down, and as many parameters."
+    if "dcam-supervised" in methods:
+        text += " The supervised reference has the same network, trained on the reference labels."
+    return [Paragraph(text)]
+
+
 def limitations_section(config: Mapping[str, object], methods: tuple[str, ...]) -> Section:
     """What this page cannot show, in plain words."""
     items = [
         "A region that tells clusters apart need not be abnormal, and an abnormal region need not tell them apart.",
-        "Maps are scaled to 0-1 for each scan: a bright spot is bright for that scan only, and strengths cannot be "
-        "compared between scans.",
+        *([OWN_SCALE] if "clam" in methods else []),
         *[coarseness for method in methods if (coarseness := _coarseness(config, method))],
         "A silhouette after clustering is circular: the loss was trained to make it large.",
         "P values are for outcomes that were not used in clustering. They say nothing about the density of the lungs, "

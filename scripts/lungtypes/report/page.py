@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lungtypes.provenance import write_table, write_text
+from lungtypes.report.association_sections import association_methods, association_section, external_section
 from lungtypes.report.blocks import Picture, Section
 from lungtypes.report.cohort_sections import flow_section, protocol_section, quality_section, template_section
+from lungtypes.report.evaluation_section import evaluation_section
 from lungtypes.report.findings import find
 from lungtypes.report.method_sections import (
-    association_section,
     embedding_section,
-    evaluation_section,
     k_section,
     training_section,
 )
@@ -68,9 +68,11 @@ def page_sections(results: Results, config: Mapping[str, object], *, has_outcome
             evaluation_section(results, method),
             association_section(results, method, has_outcomes=has_outcomes),
         ]
+    external = external_section(results)
     return (
         *sections,
-        methods_section(config, methods, has_outcomes=has_outcomes),
+        *([external] if external else []),
+        methods_section(config, methods, association=association_methods(results, methods)),
         reproducibility_section(results, config),
         limitations_section(config, methods),
     )

@@ -35,6 +35,10 @@ POPULATIONS = {
     "subject": "All: the mean over scans, each of which counts the same.",
     "balanced": "All: the mean of the clusters' maps, each of which counts the same, whatever the cluster's size.",
 }
+SCALINGS = {
+    "clam": "Each scan's map is scaled to 0-1 by itself before averaging.",
+    "dcam": "Maps of all scans have one scale: 1 is the 99.5th percentile of the training lungs' positive values.",
+}
 
 
 def profile_section(results: Results, method: str, config: Mapping[str, object]) -> Section:
@@ -75,17 +79,12 @@ def group_counts(results: Results, method: str, sizes: Mapping[int, int], column
     if table is None:
         return dict(sizes)
     counts = table.set_index("group")[column]
-    return {c: int(counts.get(f"{_kind(method)}_cluster{c}", n)) for c, n in sizes.items()}
-
-
-def _kind(method: str) -> str:
-    """The published map of a method: what its files' names begin with."""
-    return method.split("-")[0]
+    return {c: int(counts.get(f"{method}_cluster{c}", n)) for c, n in sizes.items()}
 
 
 def population_map(config: Mapping[str, object], method: str) -> str:
     """Which population map is shown, as ``clam.map.population`` says."""
-    section = config.get(_kind(method))
+    section = config.get(method)
     section = section.get("map") if isinstance(section, Mapping) else None
     return str(section.get("population", "subject")) if isinstance(section, Mapping) else "subject"
 
@@ -113,10 +112,11 @@ def _ct_blocks(results: Results, method: str, sizes: Mapping[int, int]) -> list[
 
 
 def _map_blocks(results: Results, method: str, counts: Mapping[int, int], population: str) -> list[Block]:
-    start = f"{method}/group_maps/{_kind(method)}"
+    start = f"{method}/group_maps/{method}"
     files = {f"cluster {c}\nn = {n}": f"{start}_cluster{c}_mean.nii.gz" for c, n in counts.items()}
     everyone = f"{start}_population_{population}_mean.nii.gz"
-    what, note = f"mean {method_name(method)} importance", POPULATIONS.get(population, "")
+    scaling = "" if population not in POPULATIONS else SCALINGS["clam" if method == "clam" else "dcam"]
+    what, note = f"mean {method_name(method)} importance", f"{POPULATIONS.get(population, '')} {scaling}".strip()
     name = f"all\nn = {sum(counts.values())}"
     blocks = _panel_blocks(results, {name: everyone, **files}, f"{method}_mean_map", MAP_SCALE, what, note=note)
     if len(counts) > 1:
@@ -179,7 +179,7 @@ def _panel_blocks(
     if less:
         caption += " White: as in the population. A difference has no test here: small groups differ by chance."
     elif scale.masked:
-        caption += " Grey: outside the lungs. Each scan's map is scaled to 0-1 by itself before averaging."
+        caption += " Grey: outside the lungs."
     else:
         caption += " Blue line: lungs of the template; flat dark grey: no lung there in any scan."
     caption += f" {note}" if note else ""

@@ -48,13 +48,15 @@ TEXT_COLUMNS = frozenset(
         "group",
         "variable",
         "test",
-        "transform",
         "contrast",
         "comparator",
         "split",
         "flag",
         "chosen",
         "converged",
+        "kind",
+        "effect_name",
+        "reference",
     ]
 )
 FREE_TEXT = frozenset(("message", "reason", "note", "decisions"))

@@ -163,3 +163,21 @@ def test_registered_volumes_need_the_template_that_they_lie_in(config):
     )
     config["template"] |= {"image": "scan1", "lungs": "scan2"}
     assert check_inputs(config, SCHEMA, config_files=[]).splits["S1"] == "train"
+    config["dcam"] |= {"methods": ["dcam"], "k": config["dcam"]["k"] | {"n_clusters": 2}}
+    (fault,) = refusal(config)
+    assert fault.endswith("Set dcam.space to template, or leave dcam.methods empty.")
+    config["dcam"]["space"] = "template"
+    assert check_inputs(config, SCHEMA, config_files=[]).splits["S1"] == "train"
+
+
+def test_files_of_an_external_cohort_are_checked_before_anything_runs(config):
+    config["associate"]["external"] = {"assignment": "theirs.tsv", "clinical": ""}
+    (fault,) = refusal(config)
+    assert fault.startswith("config, associate.external.clinical: is empty beside associate.external.assignment")
+    config["associate"]["external"]["clinical"] = "theirs_clinical.tsv"
+    Path("theirs.tsv").write_text("subject\tgroup\tsplit\nA\t1\ttrain\nA\t2\ttrain\n")
+    Path("theirs_clinical.tsv").write_text("subject\tage\nA\told\n")
+    faults = refusal(config)
+    assert "theirs.tsv, line 1: column cluster is missing. There are: subject, group, split." in faults
+    assert any(fault.startswith("theirs.tsv, line 3, column subject: found 'A'") for fault in faults), faults
+    assert any(fault.startswith("theirs_clinical.tsv, line 2, column age: found 'old'") for fault in faults)

@@ -10,12 +10,17 @@ from lungtypes.errors import InputError
 ASSOCIATE = {
     "unmatched": "error",
     "covariates": ["age", "smoking", "height_cm"],
+    "technical": ["scanner_model"],
     "comparator": "scadding",
     "table_one": [
         {"name": "age", "label": "Age", "type": "continuous"},
         {"name": "smoking", "label": "Smoking", "type": "categorical"},
     ],
-    "outcomes": [{"name": "fev1_l", "label": "FEV1", "family": "lung"}, {"name": "cd4", "label": "", "family": ""}],
+    "outcomes": [
+        {"name": "fev1_l", "label": "FEV1", "family": "lung", "type": "continuous"},
+        {"name": "cd4", "label": "", "family": "", "type": "skewed"},
+        {"name": "dyspnoea", "label": "", "family": "", "type": "ordinal"},
+    ],
 }
 
 
@@ -50,6 +55,13 @@ def test_declared_numbers_are_float_and_missing_ones_nan(tmp_path):
     assert table.fev1_l.tolist() == [3.0, -0.5, 10.0]
     assert table.scadding.dtype == float and np.isnan(table.scadding[1])
     assert table.note[0] == "x" and table.note.isna().tolist() == [False, True, False]
+
+
+def test_binary_and_ordinal_outcomes_may_be_words_and_others_may_not(tmp_path):
+    words = clinical(tmp_path, dyspnoea=["none", "mild", "severe"])
+    assert faults_of(words) == []
+    assert read_clinical(words, ASSOCIATE).dyspnoea.tolist() == ["none", "mild", "severe"]
+    assert "column cd4: found 'high', expected a number" in faults_of(clinical(tmp_path, cd4=["high"]))[0]
 
 
 def test_no_table_and_no_rows_give_an_empty_frame_with_subjects(tmp_path):

@@ -33,8 +33,8 @@ def changed(**changes):
 
 def test_shipped_configs_are_valid():
     check_config(CONFIG, SCHEMA)
-    shipped = [ROOT / "config/demo.yaml", ROOT / "config/simulation.yaml", *(ROOT / "config/presets").glob("*.yaml")]
-    assert len(shipped) > 1 and file_faults(ROOT / "config/config.yaml") == []
+    shipped = [ROOT / "config/demo.yaml", ROOT / "config/simulation.yaml", *(ROOT / "config").glob("*/*.yaml")]
+    assert len(shipped) > 6 and file_faults(ROOT / "config/config.yaml") == []
     for path in shipped:
         config = copy.deepcopy(CONFIG)
         update_config(config, yaml.safe_load(path.read_text()))
@@ -56,10 +56,10 @@ def test_every_config_fault_is_named_with_the_nearest_key():
 @pytest.mark.parametrize(
     ("key", "hint"),
     [
-        ("n_clusters", "Did you mean clam.k.n_clusters?"),
-        ("clam__n_clusters", "Did you mean clam.k.n_clusters?"),
+        ("n_clusters", "Did you mean clam.k.n_clusters or dcam.k.n_clusters?"),
+        ("clam__n_clusters", "Did you mean clam.k.n_clusters or dcam.k.n_clusters?"),
         ("pretrian", "Did you mean clam.pretrain?"),
-        ("clam__spacing_mm", "Did you mean resample.spacing_mm or volumes.spacing_mm or simulation.spacing_mm?"),
+        ("clam__spacing_mm", "Did you mean resample.spacing_mm or volumes.spacing_mm or volumes.native.spacing_mm?"),
         ("clam__k__qqqqqq", "Known here: n_clusters, minimum"),
     ],
 )
@@ -107,6 +107,14 @@ def test_numbers_that_are_not_finite_are_refused():
         ),
         ({"template__minimum": 61}, "template.minimum: found more than template.maximum"),
         ({"clam__window_hu": [5, 5]}, "clam.window_hu: found the larger value first"),
+        (
+            {"dcam__methods": ["dcam"], "dcam__k__n_clusters": 9},
+            "dcam.k.n_clusters: found 9, expected at most dcam.k.max",
+        ),
+        (
+            {"dcam__methods": ["dcam-supervised"]},
+            "dcam.methods: found dcam-supervised without evaluate.reference_table",
+        ),
         ({"template__image": str(ROOT)}, f"template.image: found {str(ROOT)!r} without template.lungs, expected both"),
         ({"template__lungs": str(ROOT)}, f"template.lungs: found {str(ROOT)!r} without template.image, expected both"),
         ({"template__image": "no.nii", "template__lungs": str(ROOT)}, "template.image: found 'no.nii', which does not"),

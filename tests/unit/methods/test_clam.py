@@ -21,7 +21,7 @@ from lungtypes.methods.clam import (
     target_distribution,
 )
 from lungtypes.methods.intensity import OUTSIDE, NormalisedScans, fit_intensity
-from lungtypes.methods.model_files import load_autoencoder, save_autoencoder
+from lungtypes.methods.model_files import load_autoencoder, save_model
 from lungtypes.methods.training import Checkpoint
 
 NETWORK = {"filters": (4, 8), "strides": (2, 2), "latent": 6, "slope": 0.1, "output": "linear"}
@@ -240,7 +240,7 @@ def test_embedding_of_a_scan_does_not_depend_on_the_others(planted):
 def test_saved_model_gives_the_same_embedding(planted, tmp_path):
     images, _, fitted = planted
     network = {"size": [16, 16], **{k: list(v) if isinstance(v, tuple) else v for k, v in NETWORK.items()}}
-    save_autoencoder(tmp_path, fitted.model, {"network": network}, centroids=np.eye(3, 6, dtype=np.float32))
+    save_model(tmp_path, fitted.model, {"network": network}, centroids=np.eye(3, 6, dtype=np.float32))
     model, settings, arrays = load_autoencoder(tmp_path)
     assert settings["network"] == network and arrays["centroids"].shape == (3, 6)
     expected = embed(fitted.model, images, batch=8, device="cpu")

@@ -78,23 +78,27 @@ def test_one_group_is_flagged_in_every_table(tmp_path):
         assignment=tmp_path / "assignment.tsv",
         embedding=tmp_path / "embedding.tsv",
         choice=tmp_path / "k_selection.json",
+        common="",
+        refits=[],
         table=tmp_path / "evaluation.tsv",
+        confusion=tmp_path / "confusion.tsv",
         reference_table="",
         reference_column="",
+        reference_order=[],
         n_permutations=5,
         n_bootstrap=5,
+        n_resamples=5,
+        n_null=3,
         seed=1,
     )
     clinical = pd.DataFrame({"subject": subjects, "age": rng.normal(50, 9, 40).round(), "fvc_l": rng.normal(4, 1, 40)})
     clinical.to_csv(tmp_path / "clinical.tsv", sep="\t", index=False)
-    names = {"table_one": "table_one", "outcomes_table": "outcomes", "adjusted_means_table": "adjusted_means"}
-    names |= {"comparison_table": "comparison"}
     associate_stage(
+        folder=tmp_path,
         assignment=tmp_path / "assignment.tsv",
         clinical=tmp_path / "clinical.tsv",
-        settings=CONFIG["associate"] | {"n_bootstrap": 20, "n_permutations": 20},
+        settings=CONFIG["associate"] | {"n_bootstrap": 20, "n_permutations": 20, "cv_repeats": 1},
         seed=1,
-        **{key: tmp_path / f"{name}.tsv" for key, name in names.items()},
     )
     for name in ("assignment", "embedding", "evaluation", "table_one", "outcomes", "adjusted_means"):
         found = pd.read_csv(tmp_path / f"{name}.tsv", sep="\t", keep_default_na=False)

@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lungtypes.association.table_html import adjusted_means_html, outcomes_html, table_one_html
+from lungtypes.association.comparison import COMPARISON_COLUMNS
+from lungtypes.association.contrasts import CONTRAST_COLUMNS, MEAN_COLUMNS
+from lungtypes.association.description_print import print_table_one
+from lungtypes.association.outcome_print import print_comparison, print_means, print_outcomes
+from lungtypes.association.outcomes import OUTCOME_COLUMNS
+from lungtypes.association.rows import AssociationPlan
+from lungtypes.association.stage import COUNT_COLUMNS, POINT_COLUMNS
+from lungtypes.association.table_html import to_html
+from lungtypes.association.table_one import TABLE_ONE_COLUMNS
 from lungtypes.imaging.geometry import Volume, write_volume
 from lungtypes.report.findings import find
 from lungtypes.report.page import write_page
@@ -176,20 +184,61 @@ def _evaluation(results: Path, clusters: list[int], k: int) -> None:
 
 def _association(results: Path, clusters: list[int], n: int) -> None:
     folder = results / "association/clam"
-    line = {"label": "FEV1 $ <b>", "unit": "L", "outcome": "fev1", "family": "lung"}
-    outcomes = line | {"transform": "none", "n": n, "n_missing": 0, "status": "ok", "partial_r2": 0.3}
-    outcomes |= {"adj_r2_base": 0.1, "adj_r2_cluster": 0.3, "adj_r2_gain": 0.2, "gain_ci_low": 0.1, "gain_ci_high": 0.3}
-    outcomes |= {"p_hc3": 0.001, "q_value": 0.002}
-    means = [line | {"cluster": c, "n": 3, "mean": 2.0, "ci_low": 1.5, "ci_high": 2.5, "note": ""} for c in clusters]
-    first = {"variable": "race", "label": "Race", "level": CANARY, "group": "overall", "n": n, "n_missing": 0}
-    first |= {"mean": np.nan, "sd": np.nan, "count": 2, "percent": 20.0, "smd": 0.1, "test": "chi", "p_value": 0.5}
-    for name, table, html in (
-        ("outcomes", pd.DataFrame([outcomes]), outcomes_html),
-        ("adjusted_means", pd.DataFrame(means), adjusted_means_html),
-        ("table_one", pd.DataFrame([first]), table_one_html),
-    ):
+    line = {"label": "FEV1 $ <b>", "unit": "L", "outcome": "fev1", "family": "lung", "n": n, "n_missing": 0}
+    line |= {"type": "continuous", "status": "ok", "note": "", "same_image": False, "r2_kind": "adjusted R2"}
+    outcome = line | {
+        "predictor": "Cluster",
+        "test": "Wald F, HC3",
+        "p_crude": 0.01,
+        "p_value": 0.001,
+        "q_value": 0.002,
+    }
+    outcome |= {
+        "partial_r2": 0.3,
+        "r2_base": 0.1,
+        "r2_full": 0.3,
+        "r2_gain": 0.2,
+        "gain_ci_low": 0.1,
+        "gain_ci_high": 0.3,
+    }
+    pairs = [f"{b} - {a}" for i, a in enumerate(clusters) for b in clusters[i + 1 :]]
+    difference = line | {"scale": "difference", "estimate": -0.5, "ci_low": -0.8, "ci_high": -0.2, "p_holm": 0.01}
+    difference |= {"p_value": 0.01, "standardised": -0.9, "standardised_ci_low": -1.5, "standardised_ci_high": -0.3}
+    contrasts = [difference | {"model_set": m, "contrast": c} for m in ("crude", "adjusted") for c in pairs]
+    mean = line | {"model_set": "adjusted", "n": 3, "mean": 2.0, "ci_low": 1.5, "ci_high": 2.5}
+    compared = line | {"comparator": "stage", "r2_base": 0.1, "r2_cluster": 0.3, "r2_comparator": 0.2, "r2_both": 0.35}
+    compared |= {"difference": 0.1, "ci_low": 0.02, "ci_high": 0.2, "margin": 0.02, "verdict": "cluster explains more"}
+    first = {"variable": "race", "label": "Race", "level": CANARY, "n": n, "n_missing": 0, "count": 2, "percent": 20.0}
+    groups = ["overall", *map(str, clusters)]
+    described = [first | {"group": g, "smd_pair": "", "test": ""} for g in groups]
+    described[0] |= {"smd": 0.1, "test": "chi", "p_value": 0.5}
+    points = [line | {"group": c, "value": value} for c in clusters for value in (1.0, 2.0, 3.5)]
+    counts = [
+        {"comparator": "stage", "label": "Stage", "level": level, "group": c, "count": 2}
+        for level in (CANARY, "2")
+        for c in clusters
+    ]
+    plan = AssociationPlan((), ("Age",), (), "stage", "hc3", 0.02, 5, 10, 0, 1)
+    tables = {
+        "outcomes": pd.DataFrame([outcome], columns=OUTCOME_COLUMNS),
+        "contrasts": pd.DataFrame(contrasts, columns=CONTRAST_COLUMNS),
+        "adjusted_means": pd.DataFrame([mean | {"cluster": c} for c in clusters], columns=MEAN_COLUMNS),
+        "comparison": pd.DataFrame([compared], columns=COMPARISON_COLUMNS),
+        "table_one": pd.DataFrame(described, columns=TABLE_ONE_COLUMNS),
+        "points": pd.DataFrame(points, columns=POINT_COLUMNS),
+        "comparator_counts": pd.DataFrame(counts, columns=COUNT_COLUMNS),
+    }
+    printed = {
+        "outcomes": print_outcomes(tables["outcomes"], tables["contrasts"], plan, reference=clusters[0]),
+        "adjusted_means": print_means(tables["adjusted_means"]),
+        "comparison": print_comparison(tables["comparison"], plan),
+        "table_one": print_table_one(tables["table_one"]),
+    }
+    for name, table in tables.items():
         save(folder / f"{name}.tsv", table)
-        (folder / f"{name}.html").write_text(html(table))
+    for name, table in printed.items():
+        (folder / f"{name}.html").write_text(to_html(table))
+    (folder / "methods.md").write_text(f"Tested by HC3 [1], {CANARY}.\n\nSeed 1.\n\nReferences\n\n1. Somebody, 1985.\n")
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def test_without_a_clinical_table_the_page_says_so(run):
         path.unlink()
     html = run.write(has_outcomes=False)
     assert "No clinical table was given" in html
-    assert "clam_outcome_gain" not in html
+    assert "clam_effects" not in html
 
 
 def test_without_a_reference_no_accuracy_is_claimed(run):

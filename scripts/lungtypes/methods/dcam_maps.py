@@ -1,0 +1,162 @@
+"""Dense maps of every scan for its own cluster, and group maps in template space (Xie et al. 2021, section 2).
+
+The map of cluster k is the head's k-th output on the dense features; its mean over the lungs is the scan's logit k.
+Published maps show its positive part on one scale for all scans; the map itself lies beside it as ``{method}-raw``.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from lungtypes.maps.coverage import describe_map, describe_regions
+from lungtypes.methods.dcam import DcamModel, dense_features
+from lungtypes.methods.intensity import OUTSIDE, Intensity
+from lungtypes.methods.lung_scans import Box, LungScans
+from lungtypes.methods.map_groups import MapGroups, MapTables, with_zones_of_each_lung, write_image, write_mean_ct
+from lungtypes.provenance import whole_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lungtypes.imaging.volume_files import Cohort
+    from lungtypes.imaging.volumes import CohortGrid
+
+logger = logging.getLogger(__name__)
+
+FULL_SCALE = 99.5  # percentile of the positive values in the training lungs that is drawn as 1
+QUANTILES = np.linspace(0, 1, 1001)  # of each scan, so that every scan counts the same in the scale
+
+ToTemplate = Callable[[str, NDArray[np.float32], "CohortGrid"], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class DenseMap:
+    """raw : (*size) additive map, 0 outside the lungs. uniform_correlation : with the plain sum of the features."""
+
+    raw: NDArray[np.float32]
+    uniform_correlation: float
+
+
+def explain_scans(
+    model: DcamModel,
+    array: NDArray[np.int16],
+    clusters: NDArray[np.int64],
+    *,
+    intensity: Intensity,
+    box: Box,
+    device: str,
+) -> Iterator[DenseMap]:
+    """Map every scan of (N, *size) for its assigned cluster (N,) in 1..K, one by one.
+
+    A map on a coarser grid (``dcam-encoder``) is interpolated to the scan's; its lung mean then is no longer the logit
+    to the last digit.
+    """
+    scans, cut = LungScans(array, intensity, box), tuple(slice(*edges) for edges in box)
+    weight, bias = model.head.weight.to(device), model.head.bias.to(device)
+    for number, cluster in enumerate(clusters.tolist()):
+        x, lungs = scans.batch([number], device)
+        with torch.inference_mode():
+            features = dense_features(model, x)
+            own = torch.einsum("ncdhw,c->ndhw", features, weight[cluster - 1])[:, None] + bias[cluster - 1]
+            both = torch.cat([own, features.sum(dim=1, keepdim=True)], dim=1)
+            if both.shape[2:] != x.shape[2:]:
+                both = functional.interpolate(both, size=x.shape[2:], mode="trilinear", align_corners=False)
+            inside = lungs[0, 0] > 0
+            found, uniform = both[0, :, inside].cpu().double().numpy()
+            whole = np.zeros(array.shape[1:], np.float32)
+            whole[cut] = (both[0, 0] * lungs[0, 0]).cpu().numpy()
+        moves = found.std() > 0 and uniform.std() > 0
+        yield DenseMap(whole, float(np.corrcoef(found, uniform)[0, 1]) if moves else np.nan)
+
+
+def write_dense_maps(
+    folder: Path,
+    model: DcamModel,
+    settings: Mapping[str, object],
+    scans: Cohort,
+    template: Cohort,
+    clusters: NDArray[np.int64],
+    regions: Mapping[str, NDArray[np.bool_]],
+    *,
+    to_template: ToTemplate | None,
+    device: str,
+) -> MapTables:
+    """Write ``maps/{method}`` and ``maps/{method}-raw``, a NIfTI a scan, and ``group_maps`` into ``folder``.
+
+    Parameters
+    ----------
+    settings : of the model (:func:`lungtypes.methods.dcam_stages.load_dcam`).
+    scans : what the model was trained on, in native or template space; template : the same scans in template space.
+    clusters : (N,) in 1..K. regions : masks on the template cohort's grid, as ``Cohort.regions`` makes them.
+    to_template : brings a map from a scan's grid to the template cohort's; ``None`` where it is there already. Maps
+        brought there lie in ``maps/{method}-template``.
+
+    Group maps and tables are of the maps in template space; files as those of CLAM.
+    """
+    kind = str(settings["method"])
+    intensity, box = Intensity(**settings["intensity"]), tuple(map(tuple, settings["box"]))
+    groups = MapGroups(
+        kind, k=int(settings["k"]), shape=tuple(template.grid.shape), keep_degenerate=False, balanced=True
+    )
+    grids = scans.grids or (scans.grid,) * len(scans.subjects)
+    found = explain_scans(model, scans.array, clusters, intensity=intensity, box=box, device=device)
+    maps = folder / "maps"
+    with (
+        whole_folder(maps / kind) as own,
+        whole_folder(maps / f"{kind}-raw") as raw_folder,
+        whole_folder(maps / f"{kind}-template") as brought,
+        whole_folder(folder / "group_maps") as group_maps,
+    ):
+        stored = np.lib.format.open_memmap(
+            raw_folder / "maps.npy", mode="w+", dtype=np.float32, shape=scans.array.shape
+        )
+        correlations, spread = [], []
+        for number, explained in enumerate(found):
+            stored[number] = explained.raw
+            correlations.append(explained.uniform_correlation)
+            write_image(raw_folder / f"{scans.subjects[number]}.nii.gz", explained.raw, grids[number])
+            if scans.splits[number] == "train":
+                lungs = scans.array[number] != OUTSIDE
+                spread.append(np.quantile(np.maximum(explained.raw[lungs], 0), QUANTILES))
+        scale = float(np.percentile(np.concatenate(spread), FULL_SCALE)) or 1.0
+        summary, by_region = [], []
+        regions, voxel_ml = with_zones_of_each_lung(regions), template.grid.spacing_mm**3 / 1000
+        channels = model.head.weight.cpu().double().numpy()
+        for number, subject in enumerate(scans.subjects):
+            cluster = int(clusters[number])
+            importance = np.clip(stored[number] / np.float32(scale), 0, 1)
+            write_image(own / f"{subject}.nii.gz", importance, grids[number])
+            if to_template:
+                importance = to_template(subject, importance, grids[number])
+                write_image(brought / f"{subject}.nii.gz", importance, template.grid)
+            groups.add(cluster, importance, repeat=scans.splits[number] == "repeat")
+            hu = template.array[number]
+            lungs = {name: mask & (hu != OUTSIDE) for name, mask in regions.items()}
+            name, weights = {"subject": subject, "cluster": cluster}, channels[cluster - 1]
+            about = {
+                "alpha_mean": float(weights.mean()),
+                "alpha_cv": float(weights.std() / abs(weights.mean())) if weights.mean() else np.nan,
+                "uniform_correlation": correlations[number],
+                "degenerate": int(not importance.any()),
+            }
+            summary.append(name | describe_map(importance, hu, lungs, voxel_ml=voxel_ml) | about)
+            by_region += [name | row for row in describe_regions(importance, hu, lungs, voxel_ml=voxel_ml)]
+        del stored
+        (raw_folder / "maps.npy").unlink()
+        table = groups.write(group_maps, template.grid, regions["lungs"])
+        write_mean_ct(group_maps, template, clusters, int(settings["k"]))
+    if to_template is None:
+        shutil.rmtree(maps / f"{kind}-template")
+    logger.info("maps: %d scans; 1 on their scale is %.3g of the raw map", len(summary), scale)
+    return MapTables(pd.DataFrame(summary), pd.DataFrame(by_region), table)
