@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+GPU_RULES = {"pretrain_clam", "cluster_clam", "refit_clam", "map_clam"}
+GPU_RULES |= {"embed_dcam_start", "train_dcam", "refit_dcam", "map_dcam"}
 
 
 def plan(study, *arguments):
@@ -83,8 +85,7 @@ def test_gpu_rules_ask_for_one_gpu_and_only_they(planned):
         name = re.search(r"^rule (\w+):", job, re.M)
         if name and re.search(r"resources:.*\bgpu=1\b", job):
             with_gpu.add(name[1])
-    dcam = {"embed_dcam_start", "train_dcam", "refit_dcam", "map_dcam"}
-    assert with_gpu == {"pretrain_clam", "cluster_clam", "refit_clam", "map_clam"} | dcam
+    assert with_gpu == GPU_RULES
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,8 @@ def test_methods_and_phantom_arrays_need_no_imaging_libraries():
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import lungtypes.methods.clam_stages, lungtypes.methods.clam_maps, lungtypes.maps.group_maps\n"
         "import lungtypes.evaluation.evaluate, lungtypes.evaluation.choose_k, lungtypes.phantom.scan\n"
+        "import lungtypes.evaluation.confounders, lungtypes.evaluation.refits, lungtypes.evaluation.common_space\n"
+        "import lungtypes.methods.dcam_stages, lungtypes.methods.dcam_maps, lungtypes.phantom.emphysema\n"
         "bad = {'SimpleITK', 'ants', 'pydicom', 'matplotlib', 'statsmodels'} & set(sys.modules)\n"
         "sys.exit(repr(bad) if bad else 0)"
     )
@@ -159,6 +162,6 @@ def test_methods_and_phantom_arrays_need_no_imaging_libraries():
 def test_slurm_profile_is_valid_and_names_the_gpu_rules(planned):
     profile = yaml.safe_load((ROOT / "profiles/slurm/profile.v9+.yaml").read_text())
     assert profile["executor"] == "slurm" and "resources" not in profile
-    assert set(profile["set-resources"]) == {"pretrain_clam", "cluster_clam", "map_clam"}
+    assert set(profile["set-resources"]) == GPU_RULES
     rules = set(re.findall(r"^rule (\w+):", "".join(p.read_text() for p in (ROOT / "workflow/rules").iterdir()), re.M))
     assert set(profile["groups"]) <= rules

@@ -60,6 +60,7 @@ TRAINING = [s for s in SUBJECTS if INPUTS.splits[s] == "train"]
 HAS_OUTCOMES = INPUTS.n_clinical > 0
 METHODS = (["clam"] if config["clam"]["enabled"] else []) + config["dcam"]["methods"]
 RESULTS = config["results"].rstrip("/")
+AUDITED_COLUMNS = ("site", "sex")  # of the sheet, else of the clinical table
 
 
 # Snakemake limits gpu jobs only when somebody sets a limit. On this machine that is one; a cluster (where --jobs,
@@ -241,6 +242,20 @@ def association_settings():
     """The section without the files of the external cohort: they change nothing in the other one."""
     section = {k: v for k, v in config["associate"].items() if k != "external"}
     return {"associate": section, "seed": config["seed"]}
+
+
+def evaluation_settings(*names):
+    """Some values of that section with the seed, so that a change of the others reruns nothing."""
+    return {
+        **{name: config["evaluate"][name] for name in names},
+        "seed": config["seed"],
+    }
+
+
+def clinical_of_audit(wildcards):
+    """The clinical table where the sheet does not say site or sex of any subject."""
+    said = [any(SCANS[s].get(name) for s in SUBJECTS) for name in AUDITED_COLUMNS]
+    return [] if all(said) or not HAS_OUTCOMES else config["clinical"]
 
 
 def finished_work():

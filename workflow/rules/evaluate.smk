@@ -5,21 +5,6 @@ EVALUATION_TABLES = {
 }
 CONFOUNDERS = results("evaluation/{method}_confounders.tsv")
 EVALUATION = [*EVALUATION_TABLES.values(), CONFOUNDERS]
-AUDITED_COLUMNS = ("site", "sex")  # of the sheet, else of the clinical table
-
-
-def evaluation_settings(*names):
-    """Some values of that section with the seed, so that a change of the others reruns nothing."""
-    return {
-        **{name: config["evaluate"][name] for name in names},
-        "seed": config["seed"],
-    }
-
-
-def clinical_of_audit(wildcards):
-    """The clinical table where the sheet does not say site or sex of any subject; the clustering never sees it."""
-    said = [any(SCANS[s].get(name) for s in SUBJECTS) for name in AUDITED_COLUMNS]
-    return [] if all(said) or not HAS_OUTCOMES else config["clinical"]
 
 
 rule evaluate_clusters:
@@ -27,7 +12,7 @@ rule evaluate_clusters:
         assignment=results("{method}/assignment.tsv"),
         embedding=results("{method}/embedding.tsv"),
         choice=results("{method}/k_selection.json"),
-        common=results("cohort/common_space.tsv"),
+        common=COMMON_SPACE,
         refits=expand(
             results("{{method}}/seeds/{i}.tsv"),
             i=range(1, config["evaluate"]["seeds"] + 1),
