@@ -56,10 +56,10 @@ def draw_chest(seed: int, severity: float, rng: np.random.Generator) -> Chest:
         scale_zyx=(z, y * (1 + DEEPENED * overinflation), x * (1 + WIDENED * overinflation)),
         parenchyma_hu=float(rng.normal(PARENCHYMA_HU, PARENCHYMA_SD)) - LIGHTER_HU * overinflation,
     )
-    return Chest(_centred(person), overinflation, float(rng.normal(0, GRAVITY_SD)), float(rng.normal(0, APEX_SD)))
+    return Chest(centred(person), overinflation, float(rng.normal(0, GRAVITY_SD)), float(rng.normal(0, APEX_SD)))
 
 
-def _centred(person: Person) -> Person:
+def centred(person: Person) -> Person:
     """The person with the lungs' bounding box in the middle of the field, made smaller where it would not fit."""
     low, high = _lung_box(replace(person, shift_zyx_mm=(0.0, 0.0, 0.0)))
     fit = np.minimum(1.0, (FIELD_MM - 2 * FREE_MM) / (high - low))

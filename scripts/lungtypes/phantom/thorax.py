@@ -183,10 +183,14 @@ def body_distances(points: Points) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def _lobes(points: Points, lungs: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def fissure_levels(points: Points) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How far above the oblique and the horizontal fissure ``points`` lie, straight up along canonical z, in mm."""
     z, y, _ = points
-    oblique = z - 0.95 * y + 18  # above and in front: upper or middle lobe
-    horizontal = z - 2
+    return z - 0.95 * y + 18, z - 2
+
+
+def _lobes(points: Points, lungs: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    oblique, horizontal = fissure_levels(points)  # above and in front: upper or middle lobe
     lobes = np.zeros(lungs.shape, np.uint8)
     right, left = lungs == 1, lungs == 2
     lobes[right & (oblique <= 0)] = 3

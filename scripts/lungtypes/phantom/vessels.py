@@ -11,6 +11,8 @@ from scipy.spatial import distance_matrix
 
 from lungtypes.phantom.shapes import Points, capsule
 
+Tube = tuple[NDArray[np.float32], NDArray[np.float32], float]  # start, end (z, y, x) and radius in mm
+
 TIPS_PER_LUNG = 230
 TIP_RADIUS_MM = 0.75
 MURRAY_EXPONENT = 2.7
@@ -30,18 +32,30 @@ def paint_vessels(
     points are canonical coordinates of each voxel, inside the lungs' partial-volume fraction,
     hila the canonical (z, y, x) of the right and left hilum.
     """
-    width = _voxel_width(points)
     for label, hilum in zip((1, 2), hila, strict=True):
         voxels = np.flatnonzero(lungs == label)
         if voxels.size == 0:
             continue
         chosen = rng.choice(voxels, size=min(TIPS_PER_LUNG, voxels.size), replace=False)
         tips = np.stack([p.reshape(-1)[chosen] for p in points], axis=1)
-        for start, end, radius in _tree(np.vstack([hilum, tips])):
-            _paint_segment(hu, points, inside, start, end, radius, width)
+        paint_tubes(hu, points, inside, branching_tree(np.vstack([hilum, tips])), VESSEL_HU)
 
 
-def _tree(nodes: NDArray[np.float32]) -> list[tuple[NDArray, NDArray, float]]:
+def paint_tubes(
+    image: NDArray[np.float32], points: Points, inside: NDArray[np.float32], tubes: Sequence[Tube], value: float
+) -> None:
+    """Paint ``tubes`` (start, end, radius in mm) of one ``value`` into ``image`` in place, where ``inside`` is above 0.
+
+    Thinner than a voxel, a tube counts for the part of the voxel that it fills. Arrays as in :func:`paint_vessels`.
+    """
+    width = _voxel_width(points)
+    profiles = [p.mean(axis=tuple(i for i in range(3) if i != axis)) for axis, p in enumerate(points)]
+    for start, end, radius in tubes:
+        _paint_tube(image, points, inside, profiles, start, end, radius, width, value)
+
+
+def branching_tree(nodes: NDArray[np.float32]) -> list[Tube]:
+    """Tubes (start, end, radius in mm) that join ``nodes`` (n, 3) in mm, the first of which is the root."""
     distances = distance_matrix(nodes, nodes)
     # weighting by the distance to the hilum makes branches run outwards instead of across
     outward = distances * (1 + 0.004 * (distances[0][None, :] + distances[0][:, None]))
@@ -60,20 +74,27 @@ def _voxel_width(points: Points) -> float:
     return float(np.mean(steps))
 
 
-def _paint_segment(
-    hu: NDArray, points: Points, inside: NDArray, start: NDArray, end: NDArray, radius: float, width: float
+def _paint_tube(
+    image: NDArray,
+    points: Points,
+    inside: NDArray,
+    profiles: list[NDArray],
+    start: NDArray,
+    end: NDArray,
+    radius: float,
+    width: float,
+    value: float,
 ) -> None:
     margin = radius + 2 * width
     box = []
-    for axis, (a, b) in enumerate(zip(start, end, strict=True)):
-        profile = points[axis].mean(axis=tuple(i for i in range(3) if i != axis))
+    for profile, a, b in zip(profiles, start, end, strict=True):
         low, high = np.searchsorted(profile, [min(a, b) - margin - 14, max(a, b) + margin + 14])
         box.append(slice(max(int(low), 0), max(int(high), 0) + 1))
     box = tuple(box)
-    if any(s.stop <= s.start for s in box) or hu[box].size == 0:
+    if any(s.stop <= s.start for s in box) or image[box].size == 0:
         return
     distance = capsule(tuple(p[box] for p in points), start, end, radius)
     # thinner than a voxel: density falls with the share of the voxel that it fills
     strength = min(1.0, (2 * radius / width) ** 2)
     share = np.clip(0.5 - distance / width, 0, 1) * strength * inside[box]
-    hu[box] += share * (np.float32(VESSEL_HU) - hu[box])
+    image[box] += share * (np.float32(value) - image[box])
