@@ -83,6 +83,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("out", type=Path)
     parser.add_argument("--size", type=int, default=48, choices=(48, 96))
     parser.add_argument("--filters", type=int, default=4)
+    parser.add_argument("--norm", default="group", choices=("group", "batch"))
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--batch", type=int, default=4)
@@ -126,7 +127,7 @@ def fit(options: argparse.Namespace, method: str, seed: int, hu: np.ndarray, tab
         method=method,
         choice=folder / "choice.json",
         reference=reference if method == "dcam-supervised" else None,
-        network={"filters": options.filters, "norm": "group", "checkpointing": False},
+        network={"filters": options.filters, "norm": options.norm, "checkpointing": False},
         window_hu=WINDOW_HU,
         background="lung_mean",
         training={

@@ -55,6 +55,7 @@ def brought(finished, tmp_path_factory):
     config = yaml.safe_load((finished.folder / "study.yaml").read_text())
     config |= {"subjects": "subjects.tsv", "decisions": "decisions.tsv", "clinical": "", "keep": "results"}
     config["evaluate"] |= {"reference_table": "", "reference_column": ""}
+    config["dcam"]["methods"] = []
     write_volume(lobes_of(read_volume(folder / "mask.nii.gz")), folder / "atlas.nii.gz")
     config["template"] = {"image": "template.nii.gz", "lungs": "mask.nii.gz", "lobes": "atlas.nii.gz"}
     config["lungs"] = {"lobe_labels": LUNGMASK}
