@@ -96,6 +96,7 @@ rule associate:
             else []
         ),
         ASSOCIATION_EXTERNAL.values(),
+        ASSOCIATION_PHENOTYPES if HAS_OUTCOMES else [],
 
 
 rule simulation:

@@ -1,4 +1,4 @@
-"""Rules associate_outcomes and associate_external: do the clusters matter to patients?"""
+"""Rules associate_outcomes, associate_external, associate_phenotype: do clusters, or a number, matter to patients?"""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from lungtypes.association.stage import associate_stage
 from lungtypes.provenance import open_log, record
 
 config, inputs = snakemake.params.config, snakemake.input
+phenotype = snakemake.wildcards.get("phenotype", "")
 open_log(snakemake.log[0], hide=[inputs.assignment, inputs.clinical])
 associate_stage(
     folder=Path(snakemake.output.table_one).parent,
@@ -16,5 +17,8 @@ associate_stage(
     densitometry=inputs.get("densitometry", ""),  # an external cohort brings no images
     map_summary=inputs.get("map_summary", ""),
     series=inputs.get("series", ""),
+    column=phenotype,
+    subjects=snakemake.params.get("subjects"),
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=snakemake.wildcards.get("method", "external"))
+name = phenotype or snakemake.wildcards.get("method", "external")
+record(snakemake.params, snakemake.output, rule=snakemake.rule, name=name)

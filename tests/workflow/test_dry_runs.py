@@ -62,6 +62,7 @@ def template_files(study):
             {"draw_lung_slice": 1, "simulate_scenario": 4, "summarise_simulation": 1},
             ["ingest_scan", "pretrain_clam"],
         ),
+        ({"associate": {"phenotypes": ["laa950_percent", "mean_hu"]}}, {"associate_phenotype": 2}, []),
         ({"results": "elsewhere/out"}, {"write_report": 1}, []),
     ],
 )

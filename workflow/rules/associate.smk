@@ -13,6 +13,11 @@ ASSOCIATION_TABLES = (
 ASSOCIATION = association_files("{method}")
 EXTERNAL = config["associate"]["external"]
 ASSOCIATION_EXTERNAL = association_files("external") if EXTERNAL["assignment"] else {}
+ASSOCIATION_PHENOTYPES = [
+    path
+    for name in config["associate"]["phenotypes"]
+    for path in association_files(name).values()
+]
 
 
 rule associate_outcomes:
@@ -64,6 +69,35 @@ rule associate_external:
         runtime=60,
     params:
         config=association_settings(),
+        results=results_folder,
+        code=stamp("lungtypes.association.stage", script="associate_outcomes.py"),
+    script:
+        "../../scripts/associate_outcomes.py"
+
+
+# The same tables for a number of each scan instead of clusters: a column of the densitometry of both lungs.
+rule associate_phenotype:
+    input:
+        assignment=DENSITOMETRY,
+        clinical=config["clinical"] or [],
+        series=SERIES,
+    output:
+        **association_files("{phenotype}"),
+    log:
+        results("logs/associate_phenotype/{phenotype}.log"),
+    benchmark:
+        results("benchmarks/associate_phenotype/{phenotype}.tsv")
+    wildcard_constraints:
+        phenotype="|".join(config["associate"]["phenotypes"]) or "none",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        config=association_settings(),
+        subjects=[s for s in SUBJECTS if INPUTS.splits[s] != "repeat"],
         results=results_folder,
         code=stamp("lungtypes.association.stage", script="associate_outcomes.py"),
     script:

@@ -240,7 +240,11 @@ def association_files(cohort):
 
 def association_settings():
     """The section without the files of the external cohort: they change nothing in the other one."""
-    section = {k: v for k, v in config["associate"].items() if k != "external"}
+    section = {
+        k: v
+        for k, v in config["associate"].items()
+        if k not in ("external", "phenotypes")
+    }
     return {"associate": section, "seed": config["seed"]}
 
 

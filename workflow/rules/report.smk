@@ -23,6 +23,7 @@ rule write_report:
             else []
         ),
         external=list(ASSOCIATION_EXTERNAL.values()),
+        phenotypes=ASSOCIATION_PHENOTYPES if HAS_OUTCOMES else [],
     output:
         page=REPORT,
         data=directory(results("report/data")),

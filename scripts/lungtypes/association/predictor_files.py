@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,11 +38,13 @@ class Assigned:
     flag: str
 
 
-def read_predictor(path: str | Path) -> Assigned:
+def read_predictor(path: str | Path, *, column: str = "", subjects: Collection[str] | None = None) -> Assigned:
     """A TSV with the columns subject and cluster, or subject and one column of numbers (a phenotype).
 
-    Rows of the split ``repeat`` (further scans of one person) are left out: the models need independent rows. The
-    columns split and flag may be absent; columns q_1, q_2 ... and margin are passed over.
+    column : the phenotype in a table of several; of a table by region (densitometry) the rows of both lungs count.
+    subjects : only those, for a table without a split. Rows of the split ``repeat`` (further scans of one person) are
+    left out: the models need independent rows. The columns split and flag may be absent; columns q_1, q_2 ... and
+    margin are passed over.
 
     Raises
     ------
@@ -56,6 +58,14 @@ def read_predictor(path: str | Path) -> Assigned:
     flag = next((text for text in table["flag"] if text), "") if "flag" in table else ""
     if "split" in table:
         table = table[table["split"] != "repeat"]
+    if column:
+        table = table[table["region"] == "lungs"] if "region" in table else table
+        absent = [name for name in ("subject", column) if name not in table]
+        if absent:
+            raise InputError(f"{path}, line 1: found no column {absent[0]}. There are: {', '.join(table)}.")
+        table = table[["subject", column]]
+    if subjects is not None:
+        table = table[table["subject"].isin(list(subjects))]
     table = table.set_index("subject")
     if "cluster" in table:
         values = _numbers(table["cluster"], path)

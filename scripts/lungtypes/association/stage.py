@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -72,19 +72,22 @@ def associate_stage(
     densitometry: str | Path = "",
     map_summary: str | Path = "",
     series: str | Path = "",
+    column: str = "",
+    subjects: Collection[str] | None = None,
 ) -> None:
     """Write all of ``TABLES`` as TSV, HTML and LaTeX, ``DATA`` as TSV, and methods.md.
 
     Parameters
     ----------
     folder : where to write.
-    assignment : clusters or a phenotype, as :func:`read_predictor` takes them.
+    assignment, column, subjects : clusters or a phenotype, as :func:`read_predictor` takes them.
     clinical : the clinical table. Columns of the settings that it lacks are left out, scanner columns after a look
         into the table of series.
     settings : section associate of the config.
     densitometry, map_summary, series : tables of the image stages, or empty.
     """
-    cohort = _read(assignment, clinical, series, settings, seed)
+    assigned = read_predictor(assignment, column=column, subjects=subjects)
+    cohort = _read(assigned, clinical, series, settings, seed)
     frame, groups, plan, wording = cohort.frame, cohort.assigned.groups, cohort.plan, cohort.assigned.wording
     variables = [v for v in settings["table_one"] if v["name"] in frame]
     options = {name: settings[name] for name in ("variance", "yates", "n_permutations", "min_group")}
@@ -129,7 +132,7 @@ def associate_stage(
 
 
 def _read(
-    assignment: str | Path, clinical: str | Path, series: str | Path, settings: Mapping[str, object], seed: int
+    assigned: Assigned, clinical: str | Path, series: str | Path, settings: Mapping[str, object], seed: int
 ) -> Cohort:
     technical = list(settings["technical"])
     described = [v["name"] for v in settings["table_one"]]
@@ -153,9 +156,7 @@ def _read(
     labels = {v["name"]: v["label"] for v in settings["table_one"]} | {o.name: o.label for o in outcomes}
     present = [name for name in dict.fromkeys(named) if name in frame]
     absent = tuple(name for name in dict.fromkeys(named) if name not in frame)
-    return Cohort(
-        frame, read_predictor(assignment), plan, {n: labels.get(n, n.replace("_", " ")) for n in present}, absent
-    )
+    return Cohort(frame, assigned, plan, {n: labels.get(n, n.replace("_", " ")) for n in present}, absent)
 
 
 def _in_words(cohort: Cohort) -> AssociationPlan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from lungtypes.report.association_pictures import (
@@ -34,6 +35,18 @@ def external_section(results: Results) -> Section | None:
     if not blocks:
         return None
     return Section("external-association", "External cohort: clinical association", "External cohort", tuple(blocks))
+
+
+def phenotype_sections(results: Results, names: Sequence[str]) -> list[Section]:
+    """The same tables for each phenotype that stands for the clusters."""
+    sections = []
+    for name in names:
+        blocks = association_blocks(results, f"association/{name}", name)
+        title = f"{name.replace('_', ' ')}: clinical association"
+        if blocks:
+            anchor = f"{name.replace('_', '-')}-association"
+            sections.append(Section(anchor, title, name.replace("_", " "), tuple(blocks)))
+    return sections
 
 
 def association_blocks(results: Results, folder: str, prefix: str) -> list[Block]:

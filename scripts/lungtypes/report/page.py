@@ -7,7 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lungtypes.provenance import write_table, write_text
-from lungtypes.report.association_sections import association_methods, association_section, external_section
+from lungtypes.report.association_sections import (
+    association_methods,
+    association_section,
+    external_section,
+    phenotype_sections,
+)
 from lungtypes.report.blocks import Picture, Section
 from lungtypes.report.cohort_sections import flow_section, protocol_section, quality_section, template_section
 from lungtypes.report.evaluation_section import evaluation_section
@@ -46,7 +51,9 @@ def write_page(page: Path, *, results: Path, run_config: Mapping[str, object], h
     size = len(html.encode())
     logger.info("report: %d sections, %.1f MB", len(sections), size / 1e6)
     if size > BUDGET_BYTES:
-        logger.warning("report: %.1f MB, expected at most %.1f MB. Some browsers will be slow.", size / 1e6, BUDGET_BYTES / 1e6)
+        logger.warning(
+            "report: %.1f MB, expected at most %.1f MB. Some browsers will be slow.", size / 1e6, BUDGET_BYTES / 1e6
+        )
 
 
 def page_sections(results: Results, config: Mapping[str, object], *, has_outcomes: bool) -> tuple[Section, ...]:
@@ -71,6 +78,7 @@ def page_sections(results: Results, config: Mapping[str, object], *, has_outcome
     external = external_section(results)
     return (
         *sections,
+        *phenotype_sections(results, config.get("associate", {}).get("phenotypes", ())),
         *([external] if external else []),
         methods_section(config, methods, association=association_methods(results, methods)),
         reproducibility_section(results, config),

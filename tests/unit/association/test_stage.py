@@ -169,6 +169,19 @@ def test_phenotype_is_described_by_thirds_and_modelled_per_sd(files, tmp_path):
         assert "cluster" not in (tmp_path / name).read_text().lower(), name
 
 
+def test_one_column_of_the_densitometry_is_a_phenotype(tmp_path):
+    rows = [
+        {"subject": s, "region": r, "mean_hu": -800.0 - i, "laa950_percent": i}
+        for i, s in enumerate("abcd")
+        for r in ("lungs", "right")
+    ]
+    path = save(tmp_path / "densitometry.tsv", pd.DataFrame(rows))
+    found = read_predictor(path, column="laa950_percent", subjects=["a", "b", "d"])
+    assert found.predictor.values.to_dict() == {"a": 0.0, "b": 1.0, "d": 3.0} and found.predictor.kind == "phenotype"
+    with pytest.raises(InputError, match="found no column laa. There are: subject, region"):
+        read_predictor(path, column="laa")
+
+
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
