@@ -8,7 +8,6 @@ same network make the model. ``dcam-encoder`` is the paper's baseline, ``dcam-su
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,7 +29,7 @@ from lungtypes.methods.deep_cluster import (
     kmeans_reseeded,
 )
 from lungtypes.methods.lung_scans import LungScans
-from lungtypes.methods.training import Checkpoint, State, train
+from lungtypes.methods.training import Checkpoint, State, autocast, train
 from lungtypes.networks.unet import Norm, UNet, encoder_filters, pool_features
 from lungtypes.randomness import derive_seed, stream
 
@@ -115,7 +114,7 @@ def embed(network: UNet, scans: LungScans, *, batch: int, device: str, precision
     """Features pooled over the lungs (n, C) of the frozen network."""
     network.eval()
     found = []
-    with torch.inference_mode(), _autocast(device, precision):
+    with torch.inference_mode(), autocast(device, precision):
         for index in torch.arange(len(scans)).split(batch):
             x, lungs = scans.batch(index.numpy(), device)
             found.append(pool_features(network(x).float(), lungs).cpu().double())
@@ -251,7 +250,7 @@ def _train_epoch(
         x, lungs = scans.batch(index, device)
         x, lungs = augment(x, lungs, training.augmentation, seed=derive_seed(seed, "dcam", "augment", epoch, step))
         target = torch.from_numpy(labels[index]).to(device)
-        with _autocast(device, training.precision):
+        with autocast(device, training.precision):
             features = network(x)
         outputs = head(pool_features(features.float(), lungs))
         loss = functional.cross_entropy(outputs, target)
@@ -329,9 +328,3 @@ def _fault(row: Mapping[str, float], at_start: Mapping[str, float]) -> str:
     if row["phase"] == "cluster" and row["largest_share"] > MAX_SHARE and grown > CLEAR_CHANGE:
         return f"collapse: one cluster holds {100 * row['largest_share']:.0f} %"
     return ""
-
-
-def _autocast(device: str, precision: str) -> object:
-    if precision == "bfloat16" and device.startswith("cuda"):
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return nullcontext()
