@@ -85,7 +85,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--filters", type=int, default=4)
     parser.add_argument("--norm", default="group", choices=("group", "batch"))
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--learning-rate", type=float, default=0.05)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--train", type=int, default=120)
     parser.add_argument("--test", type=int, default=240)

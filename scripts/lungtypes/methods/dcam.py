@@ -34,6 +34,8 @@ from lungtypes.networks.unet import Norm, UNet, encoder_filters, pool_features
 from lungtypes.randomness import derive_seed, stream
 
 MAX_SHARE, CLEAR_CHANGE = 0.95, 0.2
+# DeepCluster's. Adam would move every weight by its rate while a fresh head still says nothing, epoch after epoch
+MOMENTUM, WEIGHT_DECAY = 0.9, 1e-5
 HEAD_SD = 0.01  # of a fresh head's weights, as in DeepCluster's code
 DECAY = 1e-4  # keeps the closing head finite where clusters are far apart
 N_INIT = 10
@@ -43,7 +45,7 @@ METHODS = ("dcam", "dcam-encoder", "dcam-supervised")
 
 @dataclass(frozen=True)
 class Training:
-    """How to train. Rates of body (Adam) and head (SGD without momentum); components, whiten: of the reduction.
+    """How to train. Rates of body (SGD with momentum) and head (SGD without); components, whiten: of the reduction.
 
     precision : ``float32``, or ``bfloat16`` for the network's forward and backward pass on a CUDA device.
     """
@@ -137,7 +139,9 @@ def fit(
     The guard takes back epochs whose loss or features are not finite, or after which one cluster holds nearly all.
     """
     network.to(device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
+    optimiser = torch.optim.SGD(
+        network.parameters(), lr=training.learning_rate, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY
+    )
     state = State(dict(network.state_dict(keep_vars=True)), optimiser)
     first = _cluster(_features(network, scans, training, device), k, training, seed, 0)
     at_start = cluster_sizes(first.labels, k)

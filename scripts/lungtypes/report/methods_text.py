@@ -176,9 +176,9 @@ def _dcam_paragraphs(config: Mapping[str, object], methods: tuple[str, ...]) -> 
         f"{s('training.epochs')} epochs, as in DeepCluster [{DEEPCLUSTER}], the features of the frozen network were "
         f"standardised, reduced to at most {s('training.components')} principal components of length 1 and clustered "
         f"by k-means (K: {s('k.n_clusters')}); the clusters served as labels for one epoch of training with a fresh "
-        f"head (Adam, learning rate {s('training.learning_rate')}; head {s('training.head_learning_rate')}; batch "
-        f"{s('training.batch')}; every label drawn alike often). After the last epoch features, centroids and head "
-        "were fitted once more on the frozen network. Maps are the head applied to the dense features; their lung "
+        f"head (SGD with momentum, learning rate {s('training.learning_rate')}; head "
+        f"{s('training.head_learning_rate')}; batch {s('training.batch')}; every label drawn alike often). After the "
+        "last epoch features, centroids and head were fitted once more on the frozen network. Maps are the head applied to the dense features; their lung "
         "mean is the logit."
     )
     if "dcam-encoder" in methods:

@@ -17,7 +17,7 @@ from lungtypes.networks.unet import weights_on
 QUICK = Training(
     epochs=6,
     batch=6,
-    learning_rate=3e-3,
+    learning_rate=0.05,
     head_learning_rate=0.05,
     components=8,
     whiten=False,

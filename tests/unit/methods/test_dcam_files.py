@@ -34,7 +34,7 @@ SETTINGS = {
     "training": {
         "epochs": 3,
         "batch": 5,
-        "learning_rate": 3e-3,
+        "learning_rate": 0.05,
         "head_learning_rate": 0.05,
         "components": 4,
         "whiten": False,
