@@ -178,8 +178,8 @@ def _dcam_paragraphs(config: Mapping[str, object], methods: tuple[str, ...]) -> 
         f"by k-means (K: {s('k.n_clusters')}); the clusters served as labels for one epoch of training with a fresh "
         f"head (SGD with momentum, learning rate {s('training.learning_rate')}; head "
         f"{s('training.head_learning_rate')}; batch {s('training.batch')}; every label drawn alike often). After the "
-        "last epoch features, centroids and head were fitted once more on the frozen network. Maps are the head applied to the dense features; their lung "
-        "mean is the logit."
+        "last epoch features, centroids and head were fitted once more on the frozen "
+        "network. Maps are the head applied to the dense features; their lung mean is the logit."
     )
     if "dcam-encoder" in methods:
         text += " The baseline has no way up, one more level down, and as many parameters."
