@@ -34,7 +34,7 @@ from lungtypes.imaging.hounsfield import OUTSIDE
 from lungtypes.maps.localisation import localise
 from lungtypes.methods.dcam import METHODS
 from lungtypes.methods.dcam_maps import explain_scans
-from lungtypes.methods.dcam_stages import load_dcam, train_stage
+from lungtypes.methods.dcam_stages import embed_stage, load_dcam, train_stage
 from lungtypes.methods.intensity import Intensity
 from lungtypes.methods.training import Checkpoint
 from lungtypes.phantom.emphysema import EmphysemaPlan, emphysema_arrays
@@ -119,18 +119,13 @@ def fit(options: argparse.Namespace, method: str, seed: int, hu: np.ndarray, tab
     (folder / "choice.json").write_text(json.dumps({"k": K, "flag": ""}))
     reference = pd.Series(table["grade"].astype(str).to_numpy(), index=table["subject"])
     started = time.monotonic()
-    train_stage(
-        folder,
-        hu,
-        table["subject"].tolist(),
-        table["split"].tolist(),
-        method=method,
-        choice=folder / "choice.json",
-        reference=reference if method == "dcam-supervised" else None,
-        network={"filters": options.filters, "norm": options.norm, "checkpointing": False},
-        window_hu=WINDOW_HU,
-        background="lung_mean",
-        training={
+    scans = (hu, table["subject"].tolist(), table["split"].tolist())
+    settings = {
+        "method": method,
+        "network": {"filters": options.filters, "norm": options.norm, "checkpointing": False},
+        "window_hu": WINDOW_HU,
+        "background": "lung_mean",
+        "training": {
             "epochs": options.epochs,
             "batch": options.batch,
             "learning_rate": options.learning_rate,
@@ -140,9 +135,18 @@ def fit(options: argparse.Namespace, method: str, seed: int, hu: np.ndarray, tab
             "augmentation": {"scale": 0.05, "noise": 0.02, "flip": False},
             "precision": "bfloat16",
         },
+        "seed": seed,
+        "device": device,
+    }
+    embed_stage(folder / "start.tsv", *scans, **settings)
+    train_stage(
+        folder,
+        *scans,
+        **settings,
+        start=folder / "start.tsv",
+        choice=folder / "choice.json",
+        reference=reference if method == "dcam-supervised" else None,
         space="native",
-        seed=seed,
-        device=device,
         checkpoint=Checkpoint(folder / "checkpoint.safetensors", json.dumps(vars(options), default=str)),
     )
     seconds = round(time.monotonic() - started, 1)

@@ -10,10 +10,11 @@ from lungtypes.provenance import open_log, record
 open_log(snakemake.log[0])
 config, method = snakemake.params.config, snakemake.wildcards.method
 k = dict(config["k"])
-if method == "dcam-supervised":
+reference = read_reference(snakemake.input.reference or "", config["reference_column"])
+if reference is not None:  # as many as it has classes
     start = pd.read_csv(snakemake.input.start, sep="\t", dtype={"subject": str})
     train = start.loc[start["split"] == "train", "subject"].tolist()
-    k["n_clusters"] = len(classes_of(read_reference(config["reference_table"], config["reference_column"]), train)[0])
+    k["n_clusters"] = len(classes_of(reference, train)[0])
 choose_stage(
     snakemake.input.start, table=snakemake.output.table, choice=snakemake.output.choice, seed=config["seed"], **k
 )

@@ -16,15 +16,15 @@ checkpoint = checkpoint_of(snakemake.params, snakemake.input, rule=f"{snakemake.
 keep_freed_memory()
 make_deterministic(torch_threads=config.pop("torch_threads"))
 cohort = read_cohort_array(snakemake.input.array, snakemake.input.description)
-table, column = config.pop("reference_table"), config.pop("reference_column")
 refit_stage(
     Path(snakemake.output.table),
     cohort.array,
     cohort.subjects,
     cohort.splits,
     method=method,
+    start=Path(snakemake.input.start),
     choice=Path(snakemake.input.choice),
-    reference=read_reference(table, column) if method == "dcam-supervised" else None,
+    reference=read_reference(snakemake.input.reference or "", config.pop("reference_column")),
     device=choose_device(config.pop("device")),
     seed=derive_seed(config.pop("seed"), "refit", int(number)),
     checkpoint=checkpoint,

@@ -214,6 +214,17 @@ def reference_of_supervised(wildcards):
     return table if wildcards.method == "dcam-supervised" else []
 
 
+def dcam_settings(**chosen):
+    """Settings with the reference's column, which is empty for the methods that never see it: they do not rerun."""
+
+    def of_method(wildcards):
+        supervised = wildcards.method == "dcam-supervised"
+        column = config["evaluate"]["reference_column"] if supervised else ""
+        return {**chosen, "reference_column": column}
+
+    return of_method
+
+
 def given_slice(wildcards):
     """The user's template for the simulation study; a synthetic lung needs no file."""
     study = config["simulation"]

@@ -37,7 +37,6 @@ DCAM_FIT = {
     },
     **{k: config[k] for k in ("seed", "device", "torch_threads")},
 }
-REFERENCE = {k: config["evaluate"][k] for k in ("reference_table", "reference_column")}
 
 
 rule embed_dcam_start:
@@ -86,7 +85,7 @@ rule choose_dcam_clusters:
         mem_mb=4000,
         runtime=120,
     params:
-        config={"k": config["dcam"]["k"], "seed": config["seed"], **REFERENCE},
+        config=dcam_settings(k=config["dcam"]["k"], seed=config["seed"]),
         results=results_folder,
         code=stamp("lungtypes.evaluation.choose_k", script="choose_dcam_clusters.py"),
     script:
@@ -97,6 +96,7 @@ rule train_dcam:
     input:
         array=DCAM_ARRAY[0],
         description=DCAM_ARRAY[1],
+        start=DCAM_START,
         choice=DCAM_K["choice"],
         reference=reference_of_supervised,
     output:
@@ -115,7 +115,7 @@ rule train_dcam:
         mem_mb=16000,
         runtime=1440,
     params:
-        config={**DCAM_FIT, **REFERENCE, "space": DCAM_SPACE},
+        config=dcam_settings(**DCAM_FIT, space=DCAM_SPACE),
         results=results_folder,
         code=stamp("lungtypes.methods.dcam_stages", script="train_dcam.py"),
     script:
@@ -164,6 +164,7 @@ rule refit_dcam:
     input:
         array=DCAM_ARRAY[0],
         description=DCAM_ARRAY[1],
+        start=DCAM_START,
         choice=DCAM_K["choice"],
         reference=reference_of_supervised,
     output:
@@ -182,7 +183,7 @@ rule refit_dcam:
         mem_mb=16000,
         runtime=1440,
     params:
-        config={**DCAM_FIT, **REFERENCE, "space": DCAM_SPACE},
+        config=dcam_settings(**DCAM_FIT, space=DCAM_SPACE),
         results=results_folder,
         code=stamp("lungtypes.methods.dcam_stages", script="refit_dcam.py"),
     script:

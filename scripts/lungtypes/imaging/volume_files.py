@@ -62,8 +62,7 @@ def write_cohort_array(
 
     Raises InputError when fewer than three scans are left.
     """
-    if len(scans) < 3:
-        raise InputError(f"cohort: found {len(scans)} usable scans, expected at least 3. See cohort/attrition.tsv.")
+    _require_scans(scans)
     grid = grid_around(mask, size=size, spacing_mm=spacing_mm)
     share = share_inside(mask, grid)
     if share < 0.99:
@@ -98,8 +97,7 @@ def write_native_array(
 
     Raises InputError when fewer than three scans are left, or a cube holds less than 90 % of a scan's lungs.
     """
-    if len(scans) < 3:
-        raise InputError(f"cohort: found {len(scans)} usable scans, expected at least 3. See cohort/attrition.tsv.")
+    _require_scans(scans)
     temporary = Path(array_file).with_name(f".part-{os.getpid()}.npy")
     array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.int16, shape=(len(scans), size, size, size))
     grids, shares = [], []
@@ -128,6 +126,11 @@ def read_cohort_array(array_file: str | Path, description_file: str | Path) -> C
     grids = tuple(_grid(entry) for entry in text.get("grids", ()))
     array = np.load(array_file, mmap_mode="r", allow_pickle=False)
     return Cohort(array, tuple(text["subjects"]), tuple(text["splits"]), grids[0] if grids else _grid(text), grids)
+
+
+def _require_scans(scans: Mapping[str, Path]) -> None:
+    if len(scans) < 3:
+        raise InputError(f"cohort: found {len(scans)} usable scans, expected at least 3. See cohort/attrition.tsv.")
 
 
 def _grid(text: Mapping[str, object]) -> CohortGrid:

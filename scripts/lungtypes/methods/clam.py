@@ -211,7 +211,7 @@ def cluster(
     z = embed(model, images, batch=batch, device=device)
     with one_thread():
         start = kmeans(z.astype(np.float64), k, n_init=n_init, seed=derive_seed(seed, "clam", "kmeans", k))
-    scale = _latent_scale(z, start.centres) if latent_scale == "nearest_centroid" else 1.0
+    scale = latent_scale_of(z, start.centres) if latent_scale == "nearest_centroid" else 1.0
     centroids = nn.Parameter(torch.tensor(start.centres, dtype=torch.float32, device=device))
     optimiser = torch.optim.Adam([*model.parameters(), centroids], lr=learning_rate, **ADAM)
     state = State({**dict(model.named_parameters()), "centroids": centroids}, optimiser)
@@ -280,7 +280,8 @@ def _of_epoch(value: Tensor, n: int, of: int, loss: Loss) -> Tensor:
     return value.detach().double() * (1.0 if loss == "sum" else n / of)
 
 
-def _latent_scale(z: NDArray, centres: NDArray) -> float:
+def latent_scale_of(z: NDArray, centres: NDArray) -> float:
+    """What makes the mean distance of z (N, D) to the nearest of the centres (K, D) one; 1 where it is 0."""
     nearest = np.linalg.norm(z[:, None].astype(np.float64) - centres[None], axis=2).min(axis=1).mean()
     return float(1.0 / nearest) if nearest > 0 else 1.0
 
@@ -347,9 +348,13 @@ def assignment_table(subjects: Sequence[str], splits: Sequence[str], q: NDArray)
 
 
 def embedding_table(subjects: Sequence[str], before: NDArray, after: NDArray) -> pd.DataFrame:
-    """embedding.tsv: subject, phase (before or after the clustering phase), z_1..z_D."""
-    parts = []
+    """embedding.tsv: subject, phase (before or after the clustering phase), z_1..z_D.
+
+    The narrower phase is filled up with zeros, which change no distance.
+    """
+    parts, width = [], max(before.shape[1], after.shape[1])
     for phase, z in (("before", before), ("after", after)):
+        z = np.pad(z, ((0, 0), (0, width - z.shape[1])))
         values = pd.DataFrame(z, columns=[f"z_{i + 1}" for i in range(z.shape[1])])
         parts.append(pd.concat([pd.DataFrame({"subject": list(subjects), "phase": phase}), values], axis=1))
     return pd.concat(parts, ignore_index=True)

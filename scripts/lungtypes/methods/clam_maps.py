@@ -19,12 +19,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lungtypes.maps.channel_masking import ChannelMap, channel_confidence_map
-from lungtypes.maps.coverage import describe_map, describe_regions
 from lungtypes.maps.map_parts import MapParts, write_parts
 from lungtypes.maps.official_map import official_raw, official_sum
 from lungtypes.methods.clam import soft_assignment
-from lungtypes.methods.intensity import OUTSIDE, Intensity
-from lungtypes.methods.map_groups import MapGroups, MapTables, with_zones_of_each_lung, write_image, write_mean_ct
+from lungtypes.methods.intensity import Intensity
+from lungtypes.methods.map_groups import (
+    MapGroups,
+    MapTables,
+    describe_scan,
+    with_zones_of_each_lung,
+    write_image,
+    write_mean_ct,
+)
 from lungtypes.networks.cae import ConvolutionalAutoencoder
 from lungtypes.provenance import whole_folder
 
@@ -160,12 +166,10 @@ def _publish(
     for subject, split, cluster, scan, found in scans:
         write_image(folder / f"{subject}.nii.gz", found.importance, cohort.grid)
         groups.add(cluster, found.importance, repeat=split == "repeat")
-        lungs = {name: mask & (scan != OUTSIDE) for name, mask in regions.items()}
         name = {"subject": subject, "cluster": cluster}
-        covered = describe_map(found.importance, scan, lungs, voxel_ml=voxel_ml)
-        summary.append(name | covered | _describe_weights(found))
-        rows = describe_regions(found.importance, scan, lungs, voxel_ml=voxel_ml)
-        by_region += [name | row for row in rows]
+        covered, rows = describe_scan(found.importance, scan, regions, name=name, voxel_ml=voxel_ml)
+        summary.append(covered | _describe_weights(found))
+        by_region += rows
         weights.append(found.alpha), sums.append(found.weighted_sum), uniform.append(found.uniform_sum)
         constant[subject] = np.flatnonzero(found.constant).tolist()
     arrays = (np.stack(values) for values in (weights, sums, uniform))

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from lungtypes.evaluation.kmeans import one_thread
 from lungtypes.methods.augmentation import Augmentation, augment
-from lungtypes.methods.clam import soft_assignment
+from lungtypes.methods.clam import latent_scale_of, soft_assignment
 from lungtypes.methods.deep_cluster import (
     Reduction,
     balanced_indices,
@@ -143,9 +143,12 @@ def fit(
         network.parameters(), lr=training.learning_rate, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY
     )
     state = State(dict(network.state_dict(keep_vars=True)), optimiser)
-    first = _cluster(_features(network, scans, training, device), k, training, seed, 0)
-    at_start = cluster_sizes(first.labels, k)
-    state.memory["labels"] = torch.from_numpy(first.labels if reference is None else reference)
+    if reference is None:  # a fixed label has no start to be compared with
+        first = _cluster(_features(network, scans, training, device), k, training, seed, 0).labels
+        state.memory["labels"] = torch.from_numpy(first)
+        largest_at_start = cluster_sizes(first, k)["largest_share"]
+    else:
+        largest_at_start = 1.0
 
     def run_epoch(epoch: int) -> dict[str, float]:
         labels, row = reference, {"phase": "supervised"}
@@ -164,7 +167,7 @@ def fit(
         epochs=training.epochs,
         learning_rate=training.learning_rate,
         run_epoch=run_epoch,
-        fault=lambda row: _fault(row, at_start),
+        fault=lambda row: _fault(row, largest_at_start),
         checkpoint=checkpoint,
         name="DeepCluster" if reference is None else "supervised training",
     )
@@ -224,10 +227,15 @@ class _Clustering:
     centres: NDArray[np.float64]
 
 
+def _reduce(features: NDArray, training: Training) -> Reduction:
+    with one_thread():
+        return fit_reduction(features, components=training.components, whiten=training.whiten)
+
+
 def _cluster(features: NDArray, k: int, training: Training, seed: int, epoch: int) -> _Clustering:
     """Scale, reduce, k-means with a seed of its own for each epoch."""
+    reduction = _reduce(features, training)
     with one_thread():
-        reduction = fit_reduction(features, components=training.components, whiten=training.whiten)
         found = kmeans_reseeded(reduction(features), k, n_init=N_INIT, seed=derive_seed(seed, "dcam", "kmeans", epoch))
     return _Clustering(reduction, found.labels, found.centres)
 
@@ -288,16 +296,16 @@ def _close(
 ) -> tuple[DcamModel, NDArray[np.int64]]:
     """Cluster the final features once more, and fit the head on them: all of one frozen network."""
     features = _features(network, scans, training, device)
-    found = _cluster(features, k, training, seed, training.epochs + 1)
-    labels = found.labels if reference is None else reference
-    head = fit_head(features, labels, k)
-    z = found.reduction(features)
-    centroids = np.stack([z[labels == c].mean(axis=0) if (labels == c).any() else found.centres[c] for c in range(k)])
     if reference is None:
-        centroids = found.centres
-    nearest = np.linalg.norm(z[:, None] - centroids[None], axis=2).min(axis=1).mean()
-    scale = float(1 / nearest) if nearest > 0 else 1.0
-    return DcamModel(network, head, found.reduction, centroids, scale, reference is not None), labels
+        found = _cluster(features, k, training, seed, training.epochs + 1)
+        reduction, labels, centroids = found.reduction, found.labels, found.centres
+        z = reduction(features)
+    else:
+        reduction, labels = _reduce(features, training), reference
+        z = reduction(features)
+        centroids = np.stack([z[labels == c].mean(axis=0) for c in range(k)])
+    scale = latent_scale_of(z, centroids)
+    return DcamModel(network, fit_head(features, labels, k), reduction, centroids, scale, reference is not None), labels
 
 
 def fit_head(features: NDArray, labels: NDArray[np.int64], k: int) -> Head:
@@ -325,10 +333,9 @@ def fit_head(features: NDArray, labels: NDArray[np.int64], k: int) -> Head:
         return Head(folded.float(), (bias - folded @ mean).float())
 
 
-def _fault(row: Mapping[str, float], at_start: Mapping[str, float]) -> str:
+def _fault(row: Mapping[str, float], largest_at_start: float) -> str:
     if not np.isfinite(row["loss"]):
         return "loss or features not finite"
-    grown = row["largest_share"] - at_start["largest_share"]
-    if row["phase"] == "cluster" and row["largest_share"] > MAX_SHARE and grown > CLEAR_CHANGE:
+    if row["largest_share"] > MAX_SHARE and row["largest_share"] - largest_at_start > CLEAR_CHANGE:
         return f"collapse: one cluster holds {100 * row['largest_share']:.0f} %"
     return ""

@@ -19,11 +19,17 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from lungtypes.maps.coverage import describe_map, describe_regions
 from lungtypes.methods.dcam import DcamModel, dense_features
 from lungtypes.methods.intensity import OUTSIDE, Intensity
 from lungtypes.methods.lung_scans import Box, LungScans
-from lungtypes.methods.map_groups import MapGroups, MapTables, with_zones_of_each_lung, write_image, write_mean_ct
+from lungtypes.methods.map_groups import (
+    MapGroups,
+    MapTables,
+    describe_scan,
+    with_zones_of_each_lung,
+    write_image,
+    write_mean_ct,
+)
 from lungtypes.provenance import whole_folder
 
 if TYPE_CHECKING:
@@ -141,17 +147,18 @@ def write_dense_maps(
                 importance = to_template(subject, importance, grids[number])
                 write_image(brought / f"{subject}.nii.gz", importance, template.grid)
             groups.add(cluster, importance, repeat=scans.splits[number] == "repeat")
-            hu = template.array[number]
-            lungs = {name: mask & (hu != OUTSIDE) for name, mask in regions.items()}
-            name, weights = {"subject": subject, "cluster": cluster}, channels[cluster - 1]
+            hu = np.asarray(template.array[number])
+            weights = channels[cluster - 1]
             about = {
                 "alpha_mean": float(weights.mean()),
                 "alpha_cv": float(weights.std() / abs(weights.mean())) if weights.mean() else np.nan,
                 "uniform_correlation": correlations[number],
                 "degenerate": int(not importance.any()),
             }
-            summary.append(name | describe_map(importance, hu, lungs, voxel_ml=voxel_ml) | about)
-            by_region += [name | row for row in describe_regions(importance, hu, lungs, voxel_ml=voxel_ml)]
+            name = {"subject": subject, "cluster": cluster}
+            covered, rows = describe_scan(importance, hu, regions, name=name, voxel_ml=voxel_ml)
+            summary.append(covered | about)
+            by_region += rows
         del stored
         (raw_folder / "maps.npy").unlink()
         table = groups.write(group_maps, template.grid, regions["lungs"])

@@ -58,7 +58,10 @@ def embed_stage(
     how = _training(training)
     train, intensity, box = prepare(array, splits, window_hu=window_hu, background=background)
     start = dcam.build_network(method, **network, seed=seed).to(device)
-    z = _start_scores(start, LungScans(array, intensity, box), train, how, device)
+    scans = LungScans(array, intensity, box)
+    features = dcam.embed(start, scans, batch=how.batch, device=device, precision=how.precision)
+    # not of length 1, so that one group can look like one
+    z = fit_reduction(features[train], components=how.components, whiten=how.whiten).scores(features)
     frame = pd.DataFrame(z, columns=[f"z_{i + 1}" for i in range(z.shape[1])])
     frame.insert(0, "subject", list(subjects))
     frame.insert(1, "split", list(splits))
@@ -72,6 +75,7 @@ def train_stage(
     splits: Sequence[str],
     *,
     method: str,
+    start: Path,
     choice: Path,
     reference: pd.Series | None,
     network: Mapping[str, object],
@@ -85,6 +89,7 @@ def train_stage(
 ) -> None:
     """Train, assign every scan, and write model, assignment.tsv, embedding.tsv, logits.tsv, history.tsv to ``folder``.
 
+    start, choice : what :func:`embed_stage` and the choice of K wrote; the former is the embedding before training.
     reference : labels by subject, for ``dcam-supervised`` only. Scans for testing are assigned by the fitted model
     and never influence it. Clusters are ordered by the mean lung density of their training members; classes of the
     reference keep their order.
@@ -94,8 +99,7 @@ def train_stage(
     everyone, fitted_on = LungScans(array, intensity, box), LungScans(array, intensity, box, train)
     classes, labels = (None, None) if reference is None else classes_of(reference, [subjects[i] for i in train])
     k = int(chosen["k"]) if classes is None else len(classes)
-    built = dcam.build_network(method, **network, seed=seed).to(device)
-    before = _start_scores(built, everyone, train, how, device)
+    built = dcam.build_network(method, **network, seed=seed)
     found = dcam.fit(
         built, fitted_on, k=k, training=how, seed=seed, device=device, checkpoint=checkpoint, reference=labels
     )
@@ -130,6 +134,7 @@ def train_stage(
     save_model(folder, model.network, settings, **_arrays(model))
     columns = [name for name in HISTORY if name in found.history]
     write_table(folder / "history.tsv", found.history[columns].reindex(columns=list(HISTORY)))
+    before = pd.read_csv(start, sep="\t", float_precision="round_trip").filter(regex=r"^z_\d+$").to_numpy()
     after = model.reduction(features)
     write_table(folder / "embedding.tsv", embedding_table(subjects, before, after).assign(flag=flag))
     write_table(folder / "assignment.tsv", assignment_table(subjects, splits, q).assign(flag=flag))
@@ -189,14 +194,6 @@ def classes_of(reference: pd.Series, subjects: Sequence[str]) -> tuple[list[str]
 
 def _training(settings: Mapping[str, object]) -> dcam.Training:
     return dcam.Training(**{**settings, "augmentation": Augmentation(**settings["augmentation"])})
-
-
-def _start_scores(
-    network: UNet, scans: LungScans, train: NDArray[np.int64], how: dcam.Training, device: str
-) -> NDArray[np.float64]:
-    """Principal scores of the untrained network's features; not of length 1, so that one group can look like one."""
-    features = dcam.embed(network, scans, batch=how.batch, device=device, precision=how.precision)
-    return fit_reduction(features[train], components=how.components, whiten=how.whiten).scores(features)
 
 
 def _arrays(model: dcam.DcamModel) -> dict[str, NDArray]:

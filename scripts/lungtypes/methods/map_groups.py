@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lungtypes.errors import InputError
 from lungtypes.imaging.hounsfield import OUTSIDE
 from lungtypes.imaging.zones import REGIONS
-from lungtypes.maps.coverage import ACTIVE
+from lungtypes.maps.coverage import ACTIVE, describe_map, describe_regions
 from lungtypes.maps.group_maps import DensityAccumulator, GroupAccumulator, balanced_population
 
 if TYPE_CHECKING:
@@ -112,6 +112,20 @@ def with_zones_of_each_lung(regions: Mapping[str, NDArray[np.bool_]]) -> dict[st
     """Regions of the template and, beside them, each zone of each lung (right_upper_zone and so on)."""
     both = {name: name.split("_")[:2] for name in REGIONS.values()}  # right_upper_zone: right, upper
     return {**regions, **{name: regions[side] & regions[zone] for name, (side, zone) in both.items()}}
+
+
+def describe_scan(
+    importance: NDArray[np.float32],
+    hu: NDArray[np.int16],
+    regions: Mapping[str, NDArray[np.bool_]],
+    *,
+    name: Mapping[str, object],
+    voxel_ml: float,
+) -> tuple[dict[str, object], list[dict[str, object]]]:
+    """A scan's row of map_summary.tsv and its rows of map_regions.tsv, each opened by ``name``; inside its lungs."""
+    lungs = {region: mask & (hu != OUTSIDE) for region, mask in regions.items()}
+    summary = {**name, **describe_map(importance, hu, lungs, voxel_ml=voxel_ml)}
+    return summary, [{**name, **row} for row in describe_regions(importance, hu, lungs, voxel_ml=voxel_ml)]
 
 
 def write_mean_ct(folder: Path, cohort: Cohort, clusters: NDArray[np.int64], k: int) -> None:

@@ -13,6 +13,7 @@ from lungtypes.methods.clam import (
     cluster,
     clustering_loss,
     embed,
+    embedding_table,
     explained_variance,
     order_by_density,
     pretrain,
@@ -255,6 +256,11 @@ def test_clusters_are_ordered_by_density_with_empty_ones_last():
 def test_assignment_table_has_margin_and_labels_from_one():
     table = assignment_table(["a"], ["train"], np.array([[0.2, 0.7, 0.1]]))
     assert table.cluster.tolist() == [2] and table.margin[0] == pytest.approx(0.5)
+
+
+def test_phases_of_unlike_width_are_filled_up_with_zeros():
+    table = embedding_table(["A", "B"], np.ones((2, 3)), np.full((2, 1), 2.0)).set_index(["phase", "subject"])
+    assert table.loc[("before", "A")].tolist() == [1, 1, 1] and table.loc[("after", "B")].tolist() == [2, 0, 0]
 
 
 def test_background_is_the_mean_of_the_training_lungs():

@@ -58,7 +58,9 @@ def train(folder, array, *, method="dcam", reference=None, seed=1):
     folder.mkdir(exist_ok=True)
     (folder / "choice.json").write_text(json.dumps({"k": 3, "flag": "careful"}))
     checkpoint = Checkpoint(folder / "resume/a.safetensors", "b" * 20)
-    places = {"choice": folder / "choice.json", "reference": reference, "checkpoint": checkpoint}
+    embed_stage(folder / "start.tsv", array, SUBJECTS, SPLITS, method=method, seed=seed, **SETTINGS)
+    places = {"start": folder / "start.tsv", "choice": folder / "choice.json"}
+    places |= {"reference": reference, "checkpoint": checkpoint}
     train_stage(folder, array, SUBJECTS, SPLITS, method=method, space="template", seed=seed, **places, **SETTINGS)
     return folder
 
@@ -124,11 +126,18 @@ def test_the_supervised_reference_learns_the_labels_and_keeps_their_order(tmp_pa
         classes_of(labels.drop("S00"), SUBJECTS[:10])
 
 
-def test_a_refit_keeps_assignments_only(tmp_path):
+def test_a_refit_keeps_assignments_only(tmp_path, fitted):
     make_deterministic(torch_threads=1)
     (tmp_path / "choice.json").write_text(json.dumps({"k": 3, "flag": ""}))
     checkpoint = Checkpoint(tmp_path / "resume/refit.safetensors", "c" * 20)
-    options = {"method": "dcam", "choice": tmp_path / "choice.json", "reference": None, "space": "template", "seed": 2}
+    options = {
+        "method": "dcam",
+        "start": fitted / "start.tsv",
+        "choice": tmp_path / "choice.json",
+        "reference": None,
+        "space": "template",
+        "seed": 2,
+    }
     refit_stage(tmp_path / "1.tsv", scans(), SUBJECTS, SPLITS, checkpoint=checkpoint, **options, **SETTINGS)
     assert list(table(tmp_path / "1.tsv")) == ["subject", "cluster", "split"]
     assert list((tmp_path / "resume").iterdir()) == []
