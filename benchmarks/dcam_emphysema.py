@@ -83,10 +83,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("out", type=Path)
     parser.add_argument("--size", type=int, default=48, choices=(48, 96))
     parser.add_argument("--filters", type=int, default=4)
-    parser.add_argument("--norm", default="group", choices=("group", "batch"))
+    parser.add_argument("--norm", default="batch", choices=("group", "batch"))
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--learning-rate", type=float, default=0.05)
-    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--passes", type=int, default=1)
+    parser.add_argument("--learning-rate", type=float, default=0.001)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--train", type=int, default=120)
     parser.add_argument("--test", type=int, default=240)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
@@ -127,12 +128,13 @@ def fit(options: argparse.Namespace, method: str, seed: int, hu: np.ndarray, tab
         "background": "lung_mean",
         "training": {
             "epochs": options.epochs,
+            "passes": options.passes,
             "batch": options.batch,
             "learning_rate": options.learning_rate,
             "head_learning_rate": 0.05,
             "components": 32,
             "whiten": False,
-            "augmentation": {"scale": 0.05, "noise": 0.02, "flip": False},
+            "augmentation": {"scale": 0.05, "shift": 0.05, "noise": 0.02, "flip": False},
             "precision": "bfloat16",
         },
         "seed": seed,

@@ -1,4 +1,4 @@
-"""Small random changes of a batch during training: size, mirror image, noise."""
+"""Small random changes of a batch during training: size, mirror image, density, noise."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Augmentation:
-    """scale : largest relative change of size, 0.05 is five percent; noise : SD on the 0-1 scale of the input.
+    """scale : largest relative change of size, 0.05 is five percent. On the 0-1 scale of the input: shift, the largest
+    change of a whole scan's density (inspiration and scanners differ); noise, its SD.
 
     flip : left and right are swapped in half of the scans. Off by default: lungs are not symmetric.
     """
 
     scale: float = 0.05
+    shift: float = 0.05
     noise: float = 0.02
     flip: bool = False
 
@@ -35,6 +37,9 @@ def augment(x: Tensor, lungs: Tensor, how: Augmentation, *, seed: int) -> tuple[
         grid = functional.affine_grid(matrix.to(x.device), list(x.shape), align_corners=False)
         x = functional.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
         lungs = functional.grid_sample(lungs, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    if how.shift > 0:
+        shift = how.shift * (2 * torch.rand(n, generator=generator) - 1)
+        x = (x + lungs * shift.to(x.device).view(-1, 1, 1, 1, 1)).clamp(0, 1)
     if how.noise > 0:
         noise = torch.randn(x.shape, generator=generator).to(x.device)
         x = (x + how.noise * lungs * noise).clamp(0, 1)

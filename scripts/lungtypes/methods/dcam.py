@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lungtypes.errors import InputError
 from lungtypes.evaluation.kmeans import one_thread
 from lungtypes.methods.augmentation import Augmentation, augment
 from lungtypes.methods.clam import latent_scale_of, soft_assignment
@@ -34,8 +35,6 @@ from lungtypes.networks.unet import Norm, UNet, encoder_filters, pool_features
 from lungtypes.randomness import derive_seed, stream
 
 MAX_SHARE, CLEAR_CHANGE = 0.95, 0.2
-# DeepCluster's. Adam would move every weight by its rate while a fresh head still says nothing, epoch after epoch
-MOMENTUM, WEIGHT_DECAY = 0.9, 1e-5
 HEAD_SD = 0.01  # of a fresh head's weights, as in DeepCluster's code
 DECAY = 1e-4  # keeps the closing head finite where clusters are far apart
 N_INIT = 10
@@ -45,12 +44,14 @@ METHODS = ("dcam", "dcam-encoder", "dcam-supervised")
 
 @dataclass(frozen=True)
 class Training:
-    """How to train. Rates of body (SGD with momentum) and head (SGD without); components, whiten: of the reduction.
+    """How to train. Rates of network and head (Adam); components, whiten: of the reduction.
 
+    passes : over as many scans as there are, between two clusterings (``reassign`` of DeepCluster's code).
     precision : ``float32``, or ``bfloat16`` for the network's forward and backward pass on a CUDA device.
     """
 
     epochs: int
+    passes: int
     batch: int
     learning_rate: float
     head_learning_rate: float
@@ -139,9 +140,7 @@ def fit(
     The guard takes back epochs whose loss or features are not finite, or after which one cluster holds nearly all.
     """
     network.to(device)
-    optimiser = torch.optim.SGD(
-        network.parameters(), lr=training.learning_rate, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY
-    )
+    optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
     state = State(dict(network.state_dict(keep_vars=True)), optimiser)
     if reference is None:  # a fixed label has no start to be compared with
         first = _cluster(_features(network, scans, training, device), k, training, seed, 0).labels
@@ -154,7 +153,7 @@ def fit(
         labels, row = reference, {"phase": "supervised"}
         if reference is None:
             features = _features(network, scans, training, device)
-            if not np.isfinite(features).all():
+            if not _tell_scans_apart(features):
                 return {"phase": "cluster", "loss": np.nan, "pseudo_accuracy": np.nan}
             labels = _cluster(features, k, training, seed, epoch).labels
             row = {"phase": "cluster", **compare_labels(state.memory["labels"].numpy(), labels, k)}
@@ -251,12 +250,15 @@ def _train_epoch(
     epoch: int,
     device: str,
 ) -> dict[str, float]:
-    """One pass over as many scans as there are, every label alike often, with a fresh head."""
+    """An epoch's passes over as many scans as there are, every label alike often, with a fresh head.
+
+    Scans differ by little in pooled features. A head by gradient descent alone, as in DeepCluster's code, would hardly
+    leave its start within an epoch of a small cohort, and the network would learn nothing, not even true labels.
+    """
     network.train()
     head = _fresh_head(network.n_features, k, derive_seed(seed, "dcam", "head", epoch)).to(device)
-    # the head's own optimiser has no momentum, so that nothing of it outlives the epoch
-    head_optimiser = torch.optim.SGD(head.parameters(), lr=training.head_learning_rate)
-    order = balanced_indices(labels, len(scans), stream(seed, "dcam", "batches", epoch))
+    head_optimiser = torch.optim.Adam(head.parameters(), lr=training.head_learning_rate)
+    order = balanced_indices(labels, training.passes * len(scans), stream(seed, "dcam", "batches", epoch))
     total, right = 0.0, 0
     for step, index in enumerate(np.array_split(order, -(-len(order) // training.batch))):
         x, lungs = scans.batch(index, device)
@@ -274,6 +276,10 @@ def _train_epoch(
         total += float(loss.detach()) * len(index)
         right += int((outputs.detach().argmax(dim=1) == target).sum())
     return {"loss": total / len(order), "pseudo_accuracy": right / len(order)}
+
+
+def _tell_scans_apart(features: NDArray) -> bool:
+    return bool(np.isfinite(features).all() and (features != features[0]).any())
 
 
 def _fresh_head(n_features: int, k: int, seed: int) -> nn.Linear:
@@ -296,6 +302,11 @@ def _close(
 ) -> tuple[DcamModel, NDArray[np.int64]]:
     """Cluster the final features once more, and fit the head on them: all of one frozen network."""
     features = _features(network, scans, training, device)
+    if not _tell_scans_apart(features):
+        raise InputError(
+            "dcam: the features of the trained network are not finite, or alike in all scans. Lower "
+            "dcam.training.learning_rate, or train for fewer epochs."
+        )
     if reference is None:
         found = _cluster(features, k, training, seed, training.epochs + 1)
         reduction, labels, centroids = found.reduction, found.labels, found.centres
@@ -335,7 +346,7 @@ def fit_head(features: NDArray, labels: NDArray[np.int64], k: int) -> Head:
 
 def _fault(row: Mapping[str, float], largest_at_start: float) -> str:
     if not np.isfinite(row["loss"]):
-        return "loss or features not finite"
+        return "loss or features not finite, or features alike in all scans"
     if row["largest_share"] > MAX_SHARE and row["largest_share"] - largest_at_start > CLEAR_CHANGE:
         return f"collapse: one cluster holds {100 * row['largest_share']:.0f} %"
     return ""

@@ -81,7 +81,7 @@ def kmeans_reseeded(points: NDArray, k: int, *, n_init: int, seed: int) -> KMean
 
 
 def balanced_indices(labels: NDArray, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """``n`` scans in random order, as many from each label that is used; a small cluster's scans come several times."""
+    """``n`` scans in random order, as many from each label that is used; a small cluster's scans come more often."""
     used = np.unique(labels)
     quota = -(-n // len(used))
     picks = []
