@@ -13,9 +13,15 @@ rule write_report:
         review=REVIEW,
         quality=expand(QUALITY, subject=SCANNED),
         registered=expand(REGISTERED, subject=SUBJECTS),
-        array=COHORT_ARRAY,
+        array=COHORT_ARRAY if METHODS else [],
         clam=list(CLAM.values()) if config["clam"]["enabled"] else [],
         dcam=[expand(path, method=config["dcam"]["methods"]) for path in DCAM.values()],
+        dram=DRAM_OUTPUTS,
+        regions=(
+            [*REGION_ARRAYS.values(), REGION_LESIONS]
+            if config["dram"]["methods"]
+            else []
+        ),
         evaluation=expand(EVALUATION, method=METHODS),
         association=(
             [expand(path, method=METHODS) for path in ASSOCIATION.values()]

@@ -14,7 +14,7 @@ from lungtypes.report.association_pictures import (
 )
 from lungtypes.report.association_tables import association_table
 from lungtypes.report.blocks import Block, Bullets, Fragment, Heading, Paragraph, Section, method_name
-from lungtypes.report.results import Results
+from lungtypes.report.results import DRAM_METHODS, Results
 
 EXTERNAL = "external"  # folder of a cohort that was only assigned
 
@@ -23,7 +23,8 @@ def association_section(results: Results, method: str, *, has_outcomes: bool) ->
     """Everything below association/{method}, in the order of a paper."""
     anchor, title, short = f"{method}-association", f"{method_name(method)}: clinical association", "Association"
     if not has_outcomes:
-        text = "No clinical table was given, so the clusters were not compared with characteristics or outcomes."
+        what = "the burden of lesions was" if method in DRAM_METHODS else "the clusters were"
+        text = f"No clinical table was given, so {what} not compared with characteristics or outcomes."
         return Section(anchor, title, short, (Paragraph(text, "note"),))
     blocks = association_blocks(results, f"association/{method}", method)
     return Section(anchor, title, short, tuple(blocks) or (Paragraph("No association tables were found."),))

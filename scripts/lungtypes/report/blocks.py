@@ -1,10 +1,11 @@
-"""What a page is made of: sections of paragraphs, tables, figures and flow; and numbers as people read them."""
+"""What a page is made of: findings, sections of paragraphs, tables, figures; and numbers as people read them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,9 @@ METHOD_NAMES = {
     "dcam": "dCAM",
     "dcam-encoder": "dCAM baseline (encoder)",
     "dcam-supervised": "dCAM network, supervised",
+    "dram": "dRAM",
+    "dram-cam": "dRAM baseline (classifier)",
+    "dram-supervised": "dRAM network, supervised",
 }
 
 
@@ -118,6 +122,23 @@ class Section:
     title: str
     short: str
     blocks: tuple[Block, ...] = field(default=())
+
+
+Level = Literal["red", "amber", "finding"]
+LEVEL_WORDS = {"red": "Red flag", "amber": "Caution", "finding": "Finding"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence and how grave it is."""
+
+    level: Level
+    text: str
+
+    @property
+    def word(self) -> str:
+        """The level in words: colour alone says nothing to some readers."""
+        return LEVEL_WORDS[self.level]
 
 
 def method_name(method: str) -> str:

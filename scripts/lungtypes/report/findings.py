@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import pandas as pd
 
 from lungtypes.association.table_html import format_p
 from lungtypes.evaluation.confounders import GOES_WITH, PREDICTED
-from lungtypes.report.blocks import count_of, interval, method_name, number
-from lungtypes.report.results import Results, clusters_of
+from lungtypes.report.blocks import LEVEL_WORDS, Finding, count_of, interval, method_name, number
+from lungtypes.report.lesion_findings import burden, percentages
+from lungtypes.report.results import DRAM_METHODS, Results, clusters_of
 
 ALPHA = 0.05
 UNIFORM_LIMIT = 0.95  # ours: above it the weights say little
@@ -20,22 +18,6 @@ UNSTABLE_JACCARD = 0.6  # fpc::clusterboot
 UNBALANCED_V = 0.5  # Cohen (1988): a large association in a table with two columns
 EXCLUDED_SHARE = 0.2
 WHOLE_LUNGS = 0.99
-
-Level = Literal["red", "amber", "finding"]
-LEVEL_WORDS = {"red": "Red flag", "amber": "Caution", "finding": "Finding"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One sentence and how grave it is."""
-
-    level: Level
-    text: str
-
-    @property
-    def word(self) -> str:
-        """The level in words: colour alone says nothing to some readers."""
-        return LEVEL_WORDS[self.level]
 
 
 def find(results: Results, *, has_outcomes: bool) -> tuple[Finding, ...]:
@@ -49,6 +31,11 @@ def find(results: Results, *, has_outcomes: bool) -> tuple[Finding, ...]:
         found += maps(results, method)
         found += scanner_balance(results, method)
         found += confounders(results, method)
+        found += outcomes(results, method) if has_outcomes else []
+    for method in results.dram_methods():
+        found += burden(results, method)
+        found += percentages(results, method)
+        found += training(results, method)
         found += outcomes(results, method) if has_outcomes else []
     if not has_outcomes:
         found.append(Finding("finding", "No clinical table was given, so no outcome was tested."))
@@ -265,7 +252,8 @@ def outcomes(results: Results, method: str) -> list[Finding]:
         found.append(Finding("amber", text))
     best = fitted.sort_values(["q_value", "partial_r2"], ascending=[True, False]).iloc[0]
     passed = int((fitted["q_value"] < ALPHA).sum())
-    head = f"{name}: {passed} of {len(fitted)} fitted outcomes differ between clusters at q < {ALPHA}"
+    relation = "go with the burden of lesions" if method in DRAM_METHODS else "differ between clusters"
+    head = f"{name}: {passed} of {len(fitted)} fitted outcomes {relation} at q < {ALPHA}"
     q = format_p(best["q_value"])
     size = "" if pd.isna(best["partial_r2"]) else f"partial R\u00b2 {number(best['partial_r2'])}, "
     return [

@@ -11,7 +11,7 @@ import yaml
 
 from lungtypes.provenance import package_versions
 from lungtypes.report.blocks import Block, Bullets, Folded, Heading, Paragraph, Section, Table, method_name, number
-from lungtypes.report.results import Results
+from lungtypes.report.results import DRAM_METHODS, METHODS, Results
 
 REFERENCES = (
     "Ryan SM, Carlson NE, Butler H, Fingerlin TE, Maier LA, Xing F. Cluster Activation Mapping with Applications to "
@@ -30,9 +30,12 @@ REFERENCES = (
     "Xie W, Jacobs C, van Ginneken B. Deep Clustering Activation Maps for Emphysema Subtyping. arXiv 2106.01351, 2021.",
     "Caron M, Bojanowski P, Joulin A, Douze M. Deep clustering for unsupervised learning of visual features. ECCV "
     "2018.",
+    "Xie W, Jacobs C, Charbonnier JP, van Ginneken B. Dense Regression Activation Maps For Lesion Segmentation in CT "
+    "scans of COVID-19 patients. arXiv 2105.11748, 2021.",
+    "Otsu N. A threshold selection method from gray-level histograms. IEEE Trans Syst Man Cybern 9:62-66, 1979.",
 )
 # their numbers in the list, where the text cites them
-DCAM, DEEPCLUSTER = 8, 9
+DCAM, DEEPCLUSTER, DRAM, OTSU = 8, 9, 10, 11
 UNSTATED = "not stated"
 OWN_SCALE = (
     "CLAM maps are scaled to 0-1 for each scan: a bright spot is bright for that scan only, and strengths cannot be "
@@ -60,9 +63,17 @@ def setting(config: Mapping[str, object], key: str) -> object:
 
 
 def methods_section(
-    config: Mapping[str, object], methods: tuple[str, ...], *, association: tuple[Block, ...] = ()
+    config: Mapping[str, object],
+    methods: tuple[str, ...],
+    *,
+    association: tuple[Block, ...] = (),
+    dram_models: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Section:
-    """Methods for a paper, with the values of this run; ``association``: those of the statistics, from methods.md."""
+    """Methods for a paper, with the values of this run.
+
+    methods : all that left results, those of lesions too. association : paragraphs of the statistics, from methods.md.
+    dram_models : model.json of each method of lesions.
+    """
 
     def s(key: str) -> object:
         return setting(config, key)
@@ -74,24 +85,32 @@ def methods_section(
             f"{s('ingest.min_coverage_mm')} mm). Lungs were segmented by threshold and region growing, or taken from a "
             f"given mask, and accepted when volume (limits {s('lungs.checks.total_ml.fail')} mL), density, shape and "
             f"place lay within the limits of the config. Scans were resampled to {s('resample.spacing_mm')} mm."
-        ),
-        Paragraph(
-            f"Template and registration. {_template_sentence(config)} {_registration_sentence(config)} Scans outside "
-            f"the limits were excluded ({_limits(config)}). Lung density in HU was kept and brought to "
-            f"{s('volumes.size')} voxels of {s('volumes.spacing_mm')} mm along each axis."
-        ),
+        )
     ]
+    clustering = [method for method in methods if method in METHODS]
+    if clustering:
+        blocks.append(
+            Paragraph(
+                f"Template and registration. {_template_sentence(config)} {_registration_sentence(config)} Scans "
+                f"outside the limits were excluded ({_limits(config)}). Lung density in HU was kept and brought to "
+                f"{s('volumes.size')} voxels of {s('volumes.spacing_mm')} mm along each axis."
+            )
+        )
     if "clam" in methods:
         blocks += _clam_paragraphs(config)
     if any(method.startswith("dcam") for method in methods):
         blocks += _dcam_paragraphs(config, methods)
-    blocks.append(
-        Paragraph(
-            "Evaluation. Silhouette [3] and other indices were computed before and after clustering, stability as the "
-            f"mean Jaccard similarity over {s('evaluate.n_bootstrap')} resampled cohorts [7], and, if a reference was "
-            f"given, accuracy with one-to-one matching against {s('evaluate.n_permutations')} permutations."
+    if clustering:
+        blocks.append(
+            Paragraph(
+                "Evaluation. Silhouette [3] and other indices were computed before and after clustering, stability as "
+                f"the mean Jaccard similarity over {s('evaluate.n_bootstrap')} resampled cohorts [7], and, if a "
+                "reference was given, accuracy with one-to-one matching against "
+                f"{s('evaluate.n_permutations')} permutations."
+            )
         )
-    )
+    if dram_models:
+        blocks += _dram_paragraphs(config, dram_models)
     numbered = tuple(f"[{i}] {text}" for i, text in enumerate(REFERENCES, start=1))
     references = (Heading("References"), Bullets(numbered))
     return Section("methods", "Methods of this run", "Methods", (*blocks, *references, *association))
@@ -175,8 +194,8 @@ def _dcam_paragraphs(config: Mapping[str, object], methods: tuple[str, ...]) -> 
         f"{s('window_hu')} HU; scans in {space}) gave dense features, averaged over the lungs. In each of "
         f"{s('training.epochs')} epochs, as in DeepCluster [{DEEPCLUSTER}], the features of the frozen network were "
         f"standardised, reduced to at most {s('training.components')} principal components of length 1 and clustered "
-        f"by k-means (K: {s('k.n_clusters')}); the clusters served as labels for one epoch of training with a fresh "
-        f"head (SGD with momentum, learning rate {s('training.learning_rate')}; head "
+        f"by k-means (K: {s('k.n_clusters')}); the clusters served as labels for {s('training.passes')} pass(es) of "
+        f"training with a fresh head (Adam, learning rate {s('training.learning_rate')}; head "
         f"{s('training.head_learning_rate')}; batch {s('training.batch')}; every label drawn alike often). After the "
         "last epoch features, centroids and head were fitted once more on the frozen "
         "network. Maps are the head applied to the dense features; their lung mean is the logit."
@@ -188,9 +207,74 @@ def _dcam_paragraphs(config: Mapping[str, object], methods: tuple[str, ...]) -> 
     return [Paragraph(text)]
 
 
+def _dram_paragraphs(config: Mapping[str, object], models: Mapping[str, Mapping[str, object]]) -> list[Block]:
+    """models : model.json by method; its numbers are those of the training that ran."""
+
+    def s(key: str) -> object:
+        return setting(config, f"dram.{key}")
+
+    first = next(iter(models.values()))
+
+    def m(key: str) -> object:
+        return setting(first, key)
+
+    text = (
+        f"dRAM [{DRAM}]. Scans were read in their own space, as cubes of {s('volumes.size')} voxels of "
+        f"{s('volumes.spacing_mm')} mm around the lungs. Each lobe (or third of a lung where no lobes were known) was "
+        f"cut out with a margin of {m('regions.margin_mm')} mm, windowed to {m('regions.window_hu')} HU and resized to "
+        f"{m('regions.size')} voxels along each axis; grades had the bounds {m('edges')} %. A 3D U-Net (first width "
+        f"{m('network.filters')}, {m('network.norm')} normalisation) was trained on {m('train_regions')} "
+        f"regions, {m('train_percentages')} of them with an exact percentage and the others with a grade; regions of "
+        f"which nothing was given were left out. Training took {s('training.epochs')} epochs of "
+        f"{s('training.regions_per_epoch')} regions (every grade drawn alike often; Adam, learning rate "
+        f"{s('training.learning_rate')}, decay {s('training.decay')}, batch {s('training.batch')})."
+    )
+    blocks: list[Block] = []
+    if "dram" in models:
+        attention = setting(models["dram"], "network.attention_grid")
+        text += (
+            " The mean of the dense sigmoid map over a region was regressed: no loss inside the interval that is "
+            f"given (a percentage give or take {s('training.band')} as a share, or the bounds of the grade, cut to as "
+            "much around the region's share of lesion candidates), the squared distance beyond it, weight "
+            f"{s('training.regression_weight')}."
+        )
+        if attention:
+            text += (
+                f" An attention over the 18 neighbours of each voxel (grid {attention}) refined the map and was "
+                f"trained with it on the map's own decisions (weight {s('training.refinement_weight')})."
+            )
+    if "dram-cam" in models:
+        text += (
+            f" The baseline dram-cam was trained to classify regions (target: {s('network.cam_target')}); its maps are "
+            f"class activation maps of the {s('network.cam_features')} features."
+        )
+    if "dram-supervised" in models:
+        text += " The reference dram-supervised is the same U-Net, trained on lesion masks (Dice and cross-entropy)."
+    blocks.append(Paragraph(text))
+    rule = {"otsu": f"above Otsu's threshold [{OTSU}] of the map in the scan's lungs", "half": "above 0.5"}
+    source = f"{s('mask.source')} " if "dram" in models else ""  # the others have one map
+    blocks.append(
+        Paragraph(
+            f"Lesions. The mask holds voxels of the {source}map {rule.get(str(s('mask.rule')), UNSTATED)} that are "
+            "candidates (denser than 0.75 of Otsu's threshold of the region); regions predicted below "
+            f"{_first_edge(first)} % count as free. The supervised reference takes voxels above 0.5. The burden is the "
+            "sum over regions of predicted percentage times volume. Predicted percentages were compared with given "
+            "ones by mean absolute error, bias and Pearson's correlation, and masks by Dice where masks were given; "
+            "training and held-out scans apart."
+        )
+    )
+    return blocks
+
+
+def _first_edge(model: Mapping[str, object]) -> str:
+    """The upper bound of grade 0 in percent."""
+    edges = model.get("edges")
+    return f"{edges[1]:g}" if isinstance(edges, list) and len(edges) > 1 else UNSTATED
+
+
 def limitations_section(config: Mapping[str, object], methods: tuple[str, ...]) -> Section:
     """What this page cannot show, in plain words."""
-    items = [
+    clustering = [
         "A region that tells clusters apart need not be abnormal, and an abnormal region need not tell them apart.",
         *([OWN_SCALE] if "clam" in methods else []),
         *[coarseness for method in methods if (coarseness := _coarseness(config, method))],
@@ -202,6 +286,18 @@ def limitations_section(config: Mapping[str, object], methods: tuple[str, ...]) 
         "Scanner and kernel change lung density. Where clusters go with scanners, the two cannot be told apart.",
         "The clinical table and the reference labels were never seen by clustering.",
         "Subtypes found here are hypotheses for research; they are not a diagnosis and need another cohort.",
+    ]
+    lesions = [
+        "A dRAM map is learnt from how much of a region is diseased, not from where: what goes along with lesions can "
+        "be marked as well, and no map here was checked by a reader unless lesion masks were given.",
+        "Predicted percentages of training scans flatter; only held-out scans tell how well new ones are read.",
+        "A grade gives bounds: an error of 0 means inside them, not that the percentage is right.",
+        "The burden follows whoever read the training scans, with the same habits and mistakes. It is for research, "
+        "not for a diagnosis.",
+    ]
+    items = [
+        *(clustering if any(method in METHODS for method in methods) else []),
+        *(lesions if any(method in DRAM_METHODS for method in methods) else []),
     ]
     return Section("limitations", "Limitations", "Limitations", (Bullets(tuple(items)),))
 
@@ -230,8 +326,14 @@ def reproducibility_section(results: Results, config: Mapping[str, object]) -> S
         f"{results.record(f'{m}/model.json').get('train_subjects', UNSTATED)} scans"
         for m in results.methods()
     )
+    regions = "; ".join(
+        f"{method_name(m)}: seed {results.record(f'{m}/model.json').get('seed', UNSTATED)}, trained on "
+        f"{results.record(f'{m}/model.json').get('train_regions', UNSTATED)} regions"
+        for m in results.dram_methods()
+    )
+    trained = "; ".join(part for part in (train, regions) if part)
     blocks = (
-        Paragraph(f"Every random choice comes from seed {setting(config, 'seed')}. {train}."),
+        Paragraph(f"Every random choice comes from seed {setting(config, 'seed')}. {trained}."),
         Paragraph(
             "To rerun: save the settings below as my_study.yaml beside the sheet of scans and run "
             "\u201csnakemake --cores 4 --configfile my_study.yaml\u201d in the folder of lungtypes. The data of "

@@ -17,6 +17,7 @@ from lungtypes.report.blocks import Picture, Section
 from lungtypes.report.cohort_sections import flow_section, protocol_section, quality_section, template_section
 from lungtypes.report.evaluation_section import evaluation_section
 from lungtypes.report.findings import find
+from lungtypes.report.lesion_section import lesion_section
 from lungtypes.report.method_sections import (
     embedding_section,
     k_section,
@@ -46,7 +47,10 @@ def write_page(page: Path, *, results: Path, run_config: Mapping[str, object], h
     page, read = Path(page), Results(Path(results))
     sections = page_sections(read, run_config, has_outcomes=has_outcomes)
     _write_data(page.parent / "data", sections)
-    html = render_page(findings=find(read, has_outcomes=has_outcomes), sections=sections, methods=read.methods())
+    methods, segmenting = read.methods(), read.dram_methods()
+    heading = {} if methods or not segmenting else {"heading": "Lung lesions: report of this run"}
+    findings = find(read, has_outcomes=has_outcomes)
+    html = render_page(findings=findings, sections=sections, methods=(*methods, *segmenting), **heading)
     write_text(page, html)
     size = len(html.encode())
     logger.info("report: %d sections, %.1f MB", len(sections), size / 1e6)
@@ -58,7 +62,7 @@ def write_page(page: Path, *, results: Path, run_config: Mapping[str, object], h
 
 def page_sections(results: Results, config: Mapping[str, object], *, has_outcomes: bool) -> tuple[Section, ...]:
     """All sections after the findings, in reading order."""
-    methods = results.methods()
+    methods, segmenting = results.methods(), results.dram_methods()
     sections = [
         flow_section(results),
         protocol_section(results),
@@ -75,14 +79,24 @@ def page_sections(results: Results, config: Mapping[str, object], *, has_outcome
             evaluation_section(results, method),
             association_section(results, method, has_outcomes=has_outcomes),
         ]
-    external = external_section(results)
+    for method in segmenting:
+        sections += [
+            lesion_section(results, method, config),
+            association_section(results, method, has_outcomes=has_outcomes),
+        ]
+    external, all_methods = external_section(results), (*methods, *segmenting)
     return (
         *sections,
         *phenotype_sections(results, config.get("associate", {}).get("phenotypes", ())),
         *([external] if external else []),
-        methods_section(config, methods, association=association_methods(results, methods)),
+        methods_section(
+            config,
+            all_methods,
+            association=association_methods(results, all_methods),
+            dram_models={method: results.record(f"{method}/model.json") for method in segmenting},
+        ),
         reproducibility_section(results, config),
-        limitations_section(config, methods),
+        limitations_section(config, all_methods),
     )
 
 

@@ -15,6 +15,7 @@ from lungtypes.imaging.geometry import Volume, oriented_lps, read_volume, to_sit
 from lungtypes.imaging.resample import resample_labels
 
 METHODS = ("clam", "dcam", "dcam-encoder", "dcam-supervised")
+DRAM_METHODS = ("dram", "dram-cam", "dram-supervised")
 # Every other column is a number
 TEXT_COLUMNS = frozenset(
     [
@@ -57,6 +58,8 @@ TEXT_COLUMNS = frozenset(
         "kind",
         "effect_name",
         "reference",
+        "given_kind",
+        "grade",
     ]
 )
 FREE_TEXT = frozenset(("message", "reason", "note", "decisions"))
@@ -78,6 +81,10 @@ class Results:
     def methods(self) -> tuple[str, ...]:
         """The clustering methods that left an assignment, in the order of METHODS."""
         return tuple(m for m in METHODS if (self.folder / m / "assignment.tsv").exists())
+
+    def dram_methods(self) -> tuple[str, ...]:
+        """The methods that segment lesions and left a burden of each scan, in the order of DRAM_METHODS."""
+        return tuple(m for m in DRAM_METHODS if (self.folder / m / "phenotype.tsv").exists())
 
     def table(self, name: str) -> pd.DataFrame | None:
         """A TSV with text columns as they stand ("NA" is a text) and all others as numbers; paths are removed."""

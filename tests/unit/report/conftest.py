@@ -17,7 +17,9 @@ from lungtypes.association.rows import AssociationPlan
 from lungtypes.association.stage import COUNT_COLUMNS, POINT_COLUMNS
 from lungtypes.association.table_html import to_html
 from lungtypes.association.table_one import TABLE_ONE_COLUMNS
+from lungtypes.evaluation.segmentation import percentage_table
 from lungtypes.imaging.geometry import Volume, write_volume
+from lungtypes.imaging.hounsfield import OUTSIDE
 from lungtypes.report.findings import find
 from lungtypes.report.page import write_page
 from lungtypes.report.results import Results
@@ -38,7 +40,15 @@ CONFIG = {
     },
     "volumes": {"size": 44, "spacing_mm": 6.0},
     "clam": {"strides": [2, 2, 1], "k": {"n_clusters": "auto"}},
+    "dram": {
+        "table": "/home/someone/patients/lesions.tsv",
+        "volumes": {"size": 12, "spacing_mm": 10.0},
+        "training": {"epochs": 77, "batch": 3, "learning_rate": 0.002, "decay": 0.9, "band": 0.01},
+        "network": {"cam_features": "encoder", "cam_target": "presence"},
+        "mask": {"source": "dense", "rule": "otsu"},
+    },
 }
+EDGES = [0, 1, 5, 25, 50, 75, 100]
 SIZE = 12
 
 
@@ -239,6 +249,74 @@ def _association(results: Path, clusters: list[int], n: int) -> None:
     for name, table in printed.items():
         (folder / f"{name}.html").write_text(to_html(table))
     (folder / "methods.md").write_text(f"Tested by HC3 [1], {CANARY}.\n\nSeed 1.\n\nReferences\n\n1. Somebody, 1985.\n")
+
+
+def build_lesions(results: Path, method: str = "dram", *, masks: bool = True) -> None:
+    """What a method of lesions leaves: 4 training and 3 held-out scans, and one (L8) of which no region was found.
+
+    Scan Li has i x 10 % in every lung zone, predicted as given; given as percentages in L1-L5 and as grades in L6,
+    nothing of L7. The lesion lies in the right lung at slice i, as thick as one voxel.
+    """
+    names = [f"L{i}" for i in range(1, 9)]
+    splits = ["train"] * 4 + ["test"] * 3 + ["train"]
+    lungs = two_lungs()
+    hu = np.where(lungs > 0, -800, OUTSIDE).astype(np.int16)
+    grid = {"shape": [SIZE] * 3, "spacing_mm": 10.0, "origin_mm": [0.0] * 3, "direction": np.eye(3).tolist()}
+    cohort = {"subjects": names, "splits": splits, "grids": [grid] * 8, "labelling": ["lobes"] + ["zones"] * 7}
+    lesions = np.zeros((8, *lungs.shape), np.uint8)
+    for i in range(1, 8):
+        lesions[i - 1, 1 + i, 3:8, 2:4] = 1
+    (results / "cohort").mkdir(parents=True, exist_ok=True)
+    np.save(results / "cohort/regions.npy", np.where(lesions > 0, np.int16(-300), hu))
+    np.save(results / "cohort/regions_labels.npy", np.stack([lungs] * 8))
+    if masks:
+        np.save(results / "cohort/regions_lesions.npy", lesions)
+    (results / "cohort/regions.json").write_text(json.dumps(cohort | {"lesions": [masks] * 8}))
+    folder = results / method
+    for name, lesion in zip(names, lesions, strict=True):
+        heat = volume(np.where(lesion > 0, 0.9, 0.1 * (lungs > 0)).astype(np.float32))
+        write_volume(heat, folder / f"maps/{method}/{name}.nii.gz")
+        write_volume(volume(lesion.astype(np.float32)), folder / f"maps/{method}-lesions/{name}.nii.gz")
+    burden = [10.0 * i for i in range(1, 8)]
+    scans = pd.DataFrame({"subject": names, "split": splits, "burden_ml": [*[40 * b for b in burden], np.nan]})
+    scans = scans.assign(burden_percent=[*burden, np.nan], segmented_ml=[*[30 * b for b in burden], np.nan])
+    save(folder / "phenotype.tsv", scans.assign(flag=[""] * 7 + [f"no lobe or zone {CANARY}"]))
+    regions = []
+    for i, name in enumerate(names[:7], start=1):
+        kind = "percent" if i < 6 else "grade" if i == 6 else ""
+        given = {"percent": 10.0 * i, "grade": 4.0, "": np.nan}[kind]
+        row = {"subject": name, "given": given, "given_kind": kind, "predicted": 10.0 * i, "error": 0.0}
+        regions += [row | {"region": region, "error": 0.0 if kind else np.nan} for region in ("left_a", "right_a")]
+    table = pd.DataFrame(regions)[["subject", "region", "given", "given_kind", "predicted", "error"]]
+    save(folder / "percentages.tsv", table)
+    history = [{"epoch": e, "attempt": 0, "kept": 1, "loss": 1 / e, "regression": 0.4 / e} for e in (1, 2, 3)]
+    shares = {"refinement": 0.2, "share_mean": 0.2, "given_mean": 0.25}
+    save(folder / "history.tsv", pd.DataFrame(history).assign(**shares))
+    model = {"method": method, "events": [], "finished": True, "seed": 1, "edges": EDGES, "train_regions": 41}
+    model |= {"train_percentages": 8, "regions": {"size": 24, "window_hu": [-1150, 350], "margin_mm": 5.0}}
+    model["network"] = {"filters": 4, "norm": "batch", "attention_grid": 24}
+    (folder / "model.json").write_text(json.dumps(model))
+    errors = percentage_table(
+        table.assign(predicted=table["predicted"] + 2.5), dict(zip(names, splits, strict=True)), edges=EDGES
+    )
+    save(results / f"evaluation/{method}_percentages.tsv", errors)
+    dice = pd.DataFrame({"subject": names[:7], "split": splits[:7], "dice": [0.9] * 4 + [0.5, 0.6, np.nan]})
+    dice = dice.assign(found_ml=1.0, truth_ml=1.0, note="")
+    save(results / f"evaluation/{method}_dice.tsv", dice if masks else dice.iloc[:0])
+
+
+@pytest.fixture
+def add_lesions():
+    """``add_lesions(results, method)``: a further method in a folder."""
+    return build_lesions
+
+
+@pytest.fixture
+def lesions(tmp_path) -> Run:
+    """A folder in which dRAM alone ran, to be changed by the test."""
+    results = tmp_path / "results"
+    build_lesions(results)
+    return Run(results, results / "report" / "index.html")
 
 
 @pytest.fixture
