@@ -17,6 +17,7 @@ include: "workflow/rules/apply.smk"
 include: "workflow/rules/volumes.smk"
 include: "workflow/rules/clam.smk"
 include: "workflow/rules/dcam.smk"
+include: "workflow/rules/dram.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/associate.smk"
 include: "workflow/rules/report.smk"
@@ -83,9 +84,15 @@ rule dcam:
         [expand(path, method=config["dcam"]["methods"]) for path in DCAM.values()],
 
 
+rule dram:
+    input:
+        DRAM_OUTPUTS,
+
+
 rule evaluate:
     input:
         expand(EVALUATION, method=METHODS),
+        expand(DRAM_EVALUATION.values(), method=config["dram"]["methods"]),
 
 
 rule associate:

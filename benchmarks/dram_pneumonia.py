@@ -26,7 +26,8 @@ from lungtypes.imaging.zones import LOBES
 from lungtypes.methods.dram_maps import lesion_mask, map_scan
 from lungtypes.methods.dram_postprocessing import local_window_crf, seeded_growing
 from lungtypes.methods.dram_regions import RegionScans
-from lungtypes.methods.dram_stages import load_dram, map_scans, predicted_percents, train_stage
+from lungtypes.methods.dram_stages import load_dram, map_scans, predicted_percents
+from lungtypes.methods.dram_training import train_stage
 from lungtypes.methods.training import Checkpoint
 from lungtypes.phantom.pneumonia import PneumoniaPlan, pneumonia_arrays
 
@@ -139,7 +140,8 @@ def fit(
     if (folder / "history.tsv").exists():
         return folder
     method, kind, changes = RUNS[run]
-    network = {"filters": options.filters, "norm": options.norm, "checkpointing": False, "attention_grid": 64}
+    network = {"filters": options.filters, "norm": options.norm, "checkpointing": False}
+    network |= {"attention_grid": min(64, options.size)}  # the source's, or the regions' own voxels
     started = time.monotonic()
     train_stage(
         folder,

@@ -17,7 +17,7 @@ associate_stage(
     densitometry=inputs.get("densitometry", ""),  # an external cohort brings no images
     map_summary=inputs.get("map_summary", ""),
     series=inputs.get("series", ""),
-    column=phenotype,
+    column=snakemake.params.get("column", ""),
     subjects=snakemake.params.get("subjects"),
 )
 name = phenotype or snakemake.wildcards.get("method", "external")

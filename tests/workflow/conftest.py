@@ -9,13 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pydicom
 import pytest
 import yaml
 from pydicom.datadict import DicomDictionary
 
+from lungtypes.imaging.geometry import read_volume, write_volume
 from lungtypes.phantom.cohort import CohortPlan, write_cohort
+from lungtypes.phantom.lesions import OPACITIES
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
@@ -49,6 +52,14 @@ SMALL = {
         "network": {"filters": 2},
         "k": {"n_clusters": 3, "rule": "silhouette", "maximum": 4, "n_init": 5, "n_null": 40, "n_permutations": 3},
         "training": {"epochs": 3},
+    },
+    "dram": {
+        "methods": ["dram", "dram-supervised"],
+        "table": "demo/lobe_scores.tsv",
+        "volumes": {"size": 36, "spacing_mm": 9.0},
+        "regions": {"size": 16},
+        "network": {"filters": 2, "attention_grid": 16},
+        "training": {"epochs": 2, "regions_per_epoch": 24, "learning_rate": 0.003},
     },
     "evaluate": {
         "seeds": 1,
@@ -105,8 +116,22 @@ def make_study(folder: Path) -> Study:
         write_cohort(Path("demo"), plan, workers=2)
     finally:
         os.chdir(here)
+    give_lesion_masks(folder / "demo")
     (folder / "study.yaml").write_text(yaml.safe_dump(SMALL))
     return Study(folder)
+
+
+def give_lesion_masks(demo: Path) -> None:
+    """Lesion masks of every other scan that is not corrupt, as a user would bring them; named in the sheet."""
+    sheet = pd.read_csv(demo / "subjects.tsv", sep="\t", dtype=str, keep_default_na=False)
+    truth = pd.read_csv(demo / "truth/subjects.tsv", sep="\t").set_index("subject")
+    sheet["lesions"] = ""
+    for row in [row for row, subject in enumerate(sheet.subject) if truth.corrupt[subject] == 0][::2]:
+        lesions = read_volume(demo / f"truth/{sheet.subject[row]}/lesions.nii.gz")
+        mask = lesions.with_array(np.isin(lesions.array, OPACITIES))
+        write_volume(mask, demo / f"lesions/{sheet.subject[row]}.nii.gz")
+        sheet.loc[row, "lesions"] = f"demo/lesions/{sheet.subject[row]}.nii.gz"
+    sheet.to_csv(demo / "subjects.tsv", sep="\t", index=False)
 
 
 def plant_canaries(study: Study) -> None:

@@ -100,6 +100,53 @@ def test_labelled_template_gives_lobes_to_scans_without_a_lobe_mask(fake):
     assert "template.lobes: found 'no.nii.gz'" in fake.snakemake("-n", check=False).stdout
 
 
+def with_scores(study, *rows):
+    (study.folder / "scores.tsv").write_text("\n".join(["subject\tregion\tgrade", *rows]) + "\n")
+    return {"methods": ["dram", "dram-cam"], "table": "scores.tsv"}
+
+
+def test_lesion_maps_alone_are_a_study_and_need_no_template(fake):
+    dram = with_scores(fake, "S00001\tright_upper_zone\t2")
+    write_study(fake, clam={"enabled": False}, dram=dram)
+    planned = fake.planned()
+    wanted = {"build_region_arrays": 1, "train_dram": 2, "segment_dram": 2, "evaluate_dram": 2, "write_report": 1}
+    wanted["associate_phenotype"] = 2
+    assert {name: planned.get(name) for name in wanted} == wanted
+    assert not {"pretrain_clam", "adopt_lesions", "associate_outcomes"} & set(planned)
+    own = fake.planned("dram")
+    assert own["resample_scan"] == 12 and not {"register_scan", "start_template", "screen_cohort"} & set(own)
+
+
+def test_lobes_from_a_labelled_template_are_warped_for_scans_without_their_own(fake):
+    with_column(fake, "lobes", ["t.nii.gz", "t.nii.gz"])
+    (fake.folder / "l.nii.gz").touch()
+    dram = with_scores(fake, "S00001\tright_upper\t2")
+    write_study(fake, dram=dram, template={**template_files(fake), "lobes": "l.nii.gz"})
+    planned = fake.planned("dram")
+    assert planned["warp_lobes"] == 10 and planned["build_region_arrays"] == 1
+
+
+def test_lesion_masks_are_taken_in_for_dram_and_for_no_other_method(fake):
+    (fake.folder / "m.nii.gz").touch()
+    with_column(fake, "lesions", ["m.nii.gz"] * 5)
+    dram = with_scores(fake, "S00001\tleft_lower_zone\t1")
+    write_study(fake, dram={**dram, "methods": ["dram-supervised"]})
+    assert fake.planned("dram")["adopt_lesions"] == 5
+    assert not {"adopt_lesions", "build_region_arrays"} & set(fake.planned("clam"))
+
+
+def test_dram_needs_its_table(fake):
+    write_study(fake, dram={"methods": ["dram"]})
+    done = fake.snakemake("-n", check=False)
+    assert done.returncode != 0 and "dram.methods: found dram without dram.table" in done.stdout
+    write_study(fake)
+    done = fake.snakemake("-n", "results/dram-cam/phenotype.tsv", check=False)
+    assert done.returncode != 0 and "dram.table is empty. Name a table of lesion percentages" in done.stdout
+    write_study(fake, dram=with_scores(fake, "S00001\tright_upper\t2"))
+    done = fake.snakemake("-n", check=False)
+    assert done.returncode != 0 and "found no row about a region of a training scan" in done.stdout
+
+
 def test_given_template_must_exist(fake):
     write_study(fake, template={"image": "no.nii.gz", "lungs": "no.nii.gz"})
     done = fake.snakemake("-n", check=False)

@@ -56,6 +56,7 @@ def brought(finished, tmp_path_factory):
     config |= {"subjects": "subjects.tsv", "decisions": "decisions.tsv", "clinical": "", "keep": "results"}
     config["evaluate"] |= {"reference_table": "", "reference_column": ""}
     config["dcam"]["methods"] = []
+    config.pop("dram")  # needs scans of their own space
     write_volume(lobes_of(read_volume(folder / "mask.nii.gz")), folder / "atlas.nii.gz")
     config["template"] = {"image": "template.nii.gz", "lungs": "mask.nii.gz", "lobes": "atlas.nii.gz"}
     config["lungs"] = {"lobe_labels": LUNGMASK}

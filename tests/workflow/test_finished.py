@@ -211,9 +211,16 @@ def copied(finished, tmp_path):
     return type(finished)(tmp_path / "study")
 
 
-@pytest.mark.parametrize(("method", "rule"), [("clam", "pretrain_clam"), ("dcam", "train_dcam")])
-def test_clustering_again_gives_the_same_bytes(copied, method, rule):
-    path = copied.results / method / "assignment.tsv"
+@pytest.mark.parametrize(
+    ("file", "rule"),
+    [
+        ("clam/assignment.tsv", "pretrain_clam"),
+        ("dcam/assignment.tsv", "train_dcam"),
+        ("dram/percentages.tsv", "train_dram"),
+    ],
+)
+def test_training_again_gives_the_same_bytes(copied, file, rule):
+    path = copied.results / file
     before = path.read_bytes()
     target = str(path.relative_to(copied.folder))
     copied.snakemake(target, "--cores", "2", "--forcerun", rule, "--quiet", "rules")
@@ -254,3 +261,40 @@ def test_registering_again_gives_the_same_bytes(copied):
 def test_disease_names_do_not_reach_the_clustering_outputs(finished):
     for name in ("assignment.tsv", "embedding.tsv", "model.json", "k_selection.json"):
         assert "sarcoid" not in (finished.results / "clam" / name).read_text()
+
+
+def test_every_scan_has_its_lobes_or_zones_and_its_lesion_mask_if_there_is_one(finished):
+    text = json.loads((finished.results / "cohort/regions.json").read_text())
+    sheet = table(finished.folder / "demo/subjects.tsv").set_index("subject")
+    assert text["subjects"] == analysed(finished)
+    given = [bool(sheet.lobes[s]) for s in text["subjects"]]
+    assert text["labelling"] == ["lobes" if lobes else "zones" for lobes in given] and 0 < sum(given) < len(given)
+    assert text["lesions"] == [bool(sheet.lesions[s]) for s in text["subjects"]] and 0 < sum(text["lesions"]) < 8
+    labels = np.load(finished.results / "cohort/regions_labels.npy")
+    found = [set(np.unique(scan)) - {0} for scan in labels]
+    assert found == [set(range(1, 6)) if lobes else set(range(6, 12)) for lobes in given]
+
+
+def test_lesion_maps_lie_in_each_scans_own_space_and_their_numbers_agree(finished):
+    for method in ("dram", "dram-supervised"):
+        burden = table(finished.results / f"{method}/phenotype.tsv").set_index("subject")
+        assert burden.index.tolist() == analysed(finished)
+        for subject in analysed(finished)[:3]:
+            heat = read_volume(finished.results / f"{method}/maps/{method}/{subject}.nii.gz")
+            mask = read_volume(finished.results / f"{method}/maps/{method}-lesions/{subject}.nii.gz")
+            assert heat.spacing_mm == (9.0,) * 3 and 0 <= heat.array.min() <= heat.array.max() <= 1
+            assert float(burden.segmented_ml[subject]) == pytest.approx((mask.array > 0).sum() * 0.729)
+        errors = table(finished.results / f"evaluation/{method}_percentages.tsv")
+        percentages = table(finished.results / f"{method}/percentages.tsv")
+        whole = errors[errors.grade == "all"].iloc[0]
+        assert int(whole.n) == (percentages.given_kind == "percent").sum() > 30
+        dice = table(finished.results / f"evaluation/{method}_dice.tsv")
+        sheet = table(finished.folder / "demo/subjects.tsv")
+        assert dice.subject.tolist() == [s for s in sheet.subject[sheet.lesions != ""] if s in analysed(finished)]
+
+
+def test_burden_enters_the_statistics_as_a_number(finished):
+    page = (finished.results / "association/dram/table_one.html").read_text()
+    assert "burden percent" in page and "Lowest third" in page and "Cluster" not in page
+    outcomes = table(finished.results / "association/dram/outcomes.tsv").set_index("outcome")
+    assert outcomes.n["fev1_l"] == len(analysed(finished)) == 8  # all of them were joined, too few for a model

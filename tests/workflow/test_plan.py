@@ -10,7 +10,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 GPU_RULES = {"pretrain_clam", "cluster_clam", "refit_clam", "map_clam"}
-GPU_RULES |= {"embed_dcam_start", "train_dcam", "refit_dcam", "map_dcam"}
+GPU_RULES |= {"embed_dcam_start", "train_dcam", "refit_dcam", "map_dcam", "train_dram", "segment_dram"}
 
 
 def plan(study, *arguments):
@@ -35,6 +35,7 @@ def test_bare_run_plans_the_whole_way(planned):
         ("volumes", "build_cohort_array", "pretrain_clam"),
         ("clam", "map_clam", "evaluate_clusters"),
         ("dcam", "map_dcam", "evaluate_clusters"),
+        ("dram", "evaluate_dram", "register_scan"),
         ("evaluate", "evaluate_clusters", "associate_outcomes"),
         ("associate", "associate_outcomes", "write_report"),
         ("report", "write_report", "no_such_rule"),
@@ -54,11 +55,25 @@ def test_scans_of_the_template_are_kept_until_it_is_done(planned):
 
 
 @pytest.mark.parametrize("target", ["clam", "results/dcam/maps/dcam", "results/dcam-encoder/seeds/1.tsv"])
-def test_clustering_never_sees_outcomes_or_reference(planned, target):
+def test_clustering_never_sees_outcomes_reference_or_lesions(planned, target):
     text = planned.snakemake("-n", target).stdout
     inputs = "\n".join(re.findall(r"^    input: (.*)$", text, re.M))
     assert "dicom" in inputs
-    assert "clinical.tsv" not in inputs and "truth" not in inputs
+    assert not [name for name in ("clinical.tsv", "truth", "lobe_scores.tsv", "lesions") if name in inputs]
+
+
+def test_lesion_maps_are_learnt_from_the_lesion_table_and_masks_by_the_supervised_network_alone(planned):
+    readers = {}
+    for method in ("dram", "dram-cam", "dram-supervised"):
+        text = planned.snakemake("-n", f"results/{method}/phenotype.tsv").stdout
+        inputs = dict(re.findall(r"^rule (\w+):\n    input: (.*)$", text, re.M))
+        for name in ("clinical.tsv", "truth", "lobe_scores.tsv", "regions_lesions.npy"):
+            readers[method, name] = {rule for rule, files in inputs.items() if name in files}
+    for method in ("dram", "dram-cam", "dram-supervised"):
+        assert readers[method, "clinical.tsv"] == readers[method, "truth"] == set()
+        assert readers[method, "lobe_scores.tsv"] == {"train_dram", "segment_dram"}
+        masks = {"train_dram"} if method == "dram-supervised" else set()
+        assert readers[method, "regions_lesions.npy"] == masks
 
 
 def test_only_the_supervised_network_sees_the_reference(planned):
@@ -153,6 +168,7 @@ def test_methods_and_phantom_arrays_need_no_imaging_libraries():
         "import lungtypes.evaluation.evaluate, lungtypes.evaluation.choose_k, lungtypes.phantom.scan\n"
         "import lungtypes.evaluation.confounders, lungtypes.evaluation.refits, lungtypes.evaluation.common_space\n"
         "import lungtypes.methods.dcam_stages, lungtypes.methods.dcam_maps, lungtypes.phantom.emphysema\n"
+        "import lungtypes.methods.dram_training, lungtypes.methods.dram_stages, lungtypes.cohort.lesion_table\n"
         "bad = {'SimpleITK', 'ants', 'pydicom', 'matplotlib', 'statsmodels'} & set(sys.modules)\n"
         "sys.exit(repr(bad) if bad else 0)"
     )

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DRAFT = ("import numpy as np", "import numpy as np\n\nDRAFT = 1")
 DCAM = {"embed_dcam_start": 2, "choose_dcam_clusters": 2, "train_dcam": 2, "refit_dcam": 2, "map_dcam": 2}
 DCAM |= {"evaluate_clusters": 2, "audit_confounders": 2, "associate_outcomes": 2}
+DRAM = {"segment_dram": 2, "evaluate_dram": 2, "associate_phenotype": 2, "write_report": 1}
 COHORT_AND_AFTER = {"build_cohort_array", "pretrain_clam", "cluster_clam", "map_clam", "write_report"}
 
 
@@ -75,7 +76,9 @@ def test_comments_and_docstrings_rerun_nothing(clone):
             | {"audit_confounders": 3, "associate_outcomes": 3, "write_report": 1},
         ),
         ("maps/group_maps.py", *DRAFT, {"map_clam": 1, "map_dcam": 2, "associate_outcomes": 3, "write_report": 1}),
-        ("association/models.py", *DRAFT, {"associate_outcomes": 3, "write_report": 1}),
+        ("association/models.py", *DRAFT, {"associate_outcomes": 3, "associate_phenotype": 2, "write_report": 1}),
+        ("methods/dram_maps.py", *DRAFT, DRAM),
+        ("methods/dram_targets.py", *DRAFT, {"train_dram": 2} | DRAM),
         ("methods/deep_cluster.py", *DRAFT, DCAM | {"write_report": 1}),
         ("cohort/reasons.py", "Mend the path in", "Mend it in", {"collect_attrition": 1, "write_report": 1}),
         ("report/page.html.j2", "<head>", "<head><!-- x -->", {"write_report": 1}),
@@ -88,6 +91,11 @@ def test_library_edit_reruns_exactly_the_rules_that_use_it(clone, module, old, n
 
 def test_swapped_config_values_rerun(finished):
     assert finished.planned("ingest", "--config", "ingest={min_slices: 200, min_coverage_mm: 30.0}")["ingest_scan"] == 9
+
+
+def test_another_rule_for_lesion_masks_trains_nothing(finished):
+    planned = finished.planned("dram", "--config", "dram={mask: {rule: half}}")
+    assert planned == {"segment_dram": 2, "evaluate_dram": 2, "dram": 1}
 
 
 def test_edited_row_reruns_that_subject_and_what_depends_on_the_cohort(finished, sheet):
@@ -115,7 +123,7 @@ def test_edited_number_of_the_clinical_table_reruns_the_statistics_only(finished
     try:
         path.write_text("\n".join("\t".join(row) for row in rows) + "\n")
         planned = finished.planned()
-        assert set(planned) - {"all"} == {"associate_outcomes", "write_report"}
+        assert set(planned) - {"all"} == {"associate_outcomes", "associate_phenotype", "write_report"}
     finally:
         path.write_text(before)
 

@@ -15,7 +15,7 @@ EXTERNAL = config["associate"]["external"]
 ASSOCIATION_EXTERNAL = association_files("external") if EXTERNAL["assignment"] else {}
 ASSOCIATION_PHENOTYPES = [
     path
-    for name in config["associate"]["phenotypes"]
+    for name in [*config["associate"]["phenotypes"], *config["dram"]["methods"]]
     for path in association_files(name).values()
 ]
 
@@ -47,7 +47,7 @@ rule associate_outcomes:
         "../../scripts/associate_outcomes.py"
 
 
-ruleorder: associate_external > associate_outcomes
+ruleorder: associate_external > associate_phenotype > associate_outcomes
 
 
 # The same tables for a cohort that was only assigned: any table with the columns subject and cluster.
@@ -75,10 +75,11 @@ rule associate_external:
         "../../scripts/associate_outcomes.py"
 
 
-# The same tables for a number of each scan instead of clusters: a column of the densitometry of both lungs.
+# The same tables for a number of each scan instead of clusters: the burden of dRAM, or a column of the densitometry of
+# both lungs.
 rule associate_phenotype:
     input:
-        assignment=DENSITOMETRY,
+        assignment=phenotype_table,
         clinical=config["clinical"] or [],
         series=SERIES,
     output:
@@ -88,7 +89,7 @@ rule associate_phenotype:
     benchmark:
         results("benchmarks/associate_phenotype/{phenotype}.tsv")
     wildcard_constraints:
-        phenotype="|".join(config["associate"]["phenotypes"]) or "none",
+        phenotype="|".join([*config["associate"]["phenotypes"], *DRAM_METHODS]),
     conda:
         ENVIRONMENT
     threads: 1
@@ -97,6 +98,7 @@ rule associate_phenotype:
         runtime=60,
     params:
         config=association_settings(),
+        column=phenotype_column,
         subjects=[s for s in SUBJECTS if INPUTS.splits[s] != "repeat"],
         results=results_folder,
         code=stamp("lungtypes.association.stage", script="associate_outcomes.py"),

@@ -152,6 +152,29 @@ def lobes_of_template(wildcards):
     return []
 
 
+def warped_lobes(wildcards):
+    """The lobes of all scans that came without a lobe mask, where the template's are labelled."""
+    if not config["template"]["lobes"]:
+        return []
+    bare = [s for s in SCANNED if not sheet_value("lobes", s)]
+    return expand(WARPED_LOBES, subject=bare)
+
+
+def lesion_table(wildcards):
+    """The table that dRAM learns from; says so when a method is asked for by its file and there is none."""
+    if not config["dram"]["table"]:
+        raise WorkflowError(
+            "dRAM has nothing to learn from: dram.table is empty. Name a table of lesion percentages or grades by lobe "
+            "or zone; config/README.md says what it holds."
+        )
+    return config["dram"]["table"]
+
+
+def lesions_of_supervised(wildcards):
+    """The lesion masks, for dram-supervised alone: the other methods learn without them."""
+    return REGION_LESIONS if wildcards.method == "dram-supervised" else []
+
+
 def scan_to_register(wildcards):
     """The resampled scan, unless the user brought a registered volume."""
     given = sheet_value("registered", wildcards.subject)
@@ -204,7 +227,8 @@ def everything(wildcards):
     """What a study is run for: its report, the cohort without a method, or the simulation without a cohort."""
     if not SUBJECTS:
         return SIMULATION.values()
-    cohort = [REPORT] if METHODS else [*COHORT_ARRAY, ATTRITION]
+    some = METHODS or config["dram"]["methods"]
+    cohort = [REPORT, *DRAM_OUTPUTS] if some else [*COHORT_ARRAY, ATTRITION]
     return [*cohort, *ASSOCIATION_EXTERNAL.values()]
 
 
@@ -257,6 +281,23 @@ def association_settings():
         if k not in ("external", "phenotypes")
     }
     return {"associate": section, "seed": config["seed"]}
+
+
+def phenotype_table(wildcards):
+    """Where a phenotype stands: a dRAM method's own table, or the densitometry."""
+    own = wildcards.phenotype in DRAM_METHODS
+    return (
+        DRAM_TABLES["phenotype"].format(method=wildcards.phenotype)
+        if own
+        else DENSITOMETRY
+    )
+
+
+def phenotype_column(wildcards):
+    """Its column: the share of the lungs that a dRAM method calls lesion, or the one that it is named after."""
+    return (
+        "burden_percent" if wildcards.phenotype in DRAM_METHODS else wildcards.phenotype
+    )
 
 
 def evaluation_settings(*names):

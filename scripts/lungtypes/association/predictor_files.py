@@ -41,7 +41,8 @@ class Assigned:
 def read_predictor(path: str | Path, *, column: str = "", subjects: Collection[str] | None = None) -> Assigned:
     """A TSV with the columns subject and cluster, or subject and one column of numbers (a phenotype).
 
-    column : the phenotype in a table of several; of a table by region (densitometry) the rows of both lungs count.
+    column : the phenotype in a table of several; of a table by region (densitometry) the rows of both lungs count, and
+    rows with a flag (a scan without a value) are left out.
     subjects : only those, for a table without a split. Rows of the split ``repeat`` (further scans of one person) are
     left out: the models need independent rows. The columns split and flag may be absent; columns q_1, q_2 ... and
     margin are passed over.
@@ -55,10 +56,14 @@ def read_predictor(path: str | Path, *, column: str = "", subjects: Collection[s
         raise InputError(
             f"{path}, line 1: found columns {', '.join(table)}, expected subject. Name the column subject."
         )
-    flag = next((text for text in table["flag"] if text), "") if "flag" in table else ""
     if "split" in table:
         table = table[table["split"] != "repeat"]
+    flags = [text for text in table["flag"] if text] if "flag" in table else []
+    flag = flags[0] if flags else ""
     if column:
+        if flags:
+            flag = f"{len(flags)} of {len(table)} scans have no value and are left out ({flag})"
+            table = table[table["flag"] == ""]
         table = table[table["region"] == "lungs"] if "region" in table else table
         absent = [name for name in ("subject", column) if name not in table]
         if absent:

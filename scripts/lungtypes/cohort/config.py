@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from math import prod
 
 import jsonschema
@@ -106,6 +107,7 @@ def _contradictions(config: Mapping[str, object]) -> list[str]:
             "dcam.methods: found dcam-supervised without evaluate.reference_table, expected labels to learn from. Name "
             "the table, or take dcam-supervised out."
         )
+    faults += _lesion_faults(config["dram"])
     for section in ("lungs", "register"):
         faults += _limit_faults(section, config[section]["checks"])
     faults += engine_faults(config["lungs"]["engine"], config["lungs"]["lungmask_weights"])
@@ -131,6 +133,21 @@ def _simulation_faults(study: Mapping[str, object]) -> list[str]:
     if lesions["fixed_location"] > lesions["locations"]:
         found = f"found {lesions['fixed_location']}, expected at most {lesions['locations']}"
         faults.append(f"simulation.lesions.fixed_location: {found} (simulation.lesions.locations).")
+    return faults
+
+
+def _lesion_faults(section: Mapping[str, object]) -> list[str]:
+    faults, edges = [], section["edges"]
+    if section["methods"] and not section["table"]:
+        faults.append(
+            f"dram.methods: found {', '.join(section['methods'])} without dram.table, expected the lesion percentages "
+            "or grades to learn from. Name the table, or leave dram.methods empty."
+        )
+    if (edges[0], edges[-1]) != (0, 100) or any(low >= high for low, high in pairwise(edges)):
+        faults.append(f"dram.edges: found {edges}, expected rising percentages from 0 to 100. Mend them.")
+    window = section["regions"]["window_hu"]
+    if window[0] >= window[1]:
+        faults.append("dram.regions.window_hu: found the larger value first, expected [low, high] in HU.")
     return faults
 
 

@@ -1,8 +1,9 @@
-"""Reads the table of lesion percentages or visual grades, one row for a subject and a region, and checks it."""
+"""Reads the table of lesion percentages and visual grades, one row for a subject and a region, and checks it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,40 +18,52 @@ VALUES = ("percent", "grade")
 
 
 def read_lesion_table(
-    path: str | Path, *, subjects: Collection[str], regions: Sequence[str], n_grades: int
+    path: str | Path, *, subjects: Collection[str], regions: Sequence[str], edges: Sequence[float]
 ) -> pd.DataFrame:
     """The table as dRAM learns from it.
 
     Parameters
     ----------
     subjects : ids of the sheet; empty when they are not known, then they are not compared.
-    regions : names that may occur (lobes, or zones of each lung). n_grades : grades are 0 to ``n_grades - 1``.
+    regions : names that may occur (lobes, and zones of each lung); case, blanks, hyphens and underscores are alike.
+    edges : of the grades in percent; grade g reaches from ``edges[g]`` to ``edges[g + 1]``.
 
     Returns
     -------
-    DataFrame : subject, region, percent (0-100), grade; one of the last two is NaN in each row. Sorted.
+    DataFrame : subject, region, percent (0-100), grade; of the last two NaN where the row does not say. Sorted.
 
     Raises
     ------
     InputError : every fault of the file, see :func:`lesion_faults`.
     """
     table = read_table(path)
-    faults = lesion_faults(path, table, subjects=subjects, regions=regions, n_grades=n_grades)
+    faults = lesion_faults(path, table, subjects=subjects, regions=regions, edges=edges)
     if faults:
         raise InputError("\n".join(faults))
-    columns = {name: table[name].tolist() for name in REQUIRED}
+    columns = {"subject": table["subject"].tolist(), "region": [region_name(text) for text in table["region"].tolist()]}
     for name in VALUES:
         values = table[name].tolist() if name in table else [""] * len(table)
         columns[name] = [np.nan if value in MISSING else float(value) for value in values]
     return pd.DataFrame(columns).sort_values(list(REQUIRED), ignore_index=True)
 
 
+def region_name(text: str) -> str:
+    """A region as we write it: ``Right-upper`` is right_upper."""
+    return re.sub(r"[\s_-]+", "_", text.strip().casefold())
+
+
 def lesion_faults(
-    path: str | Path, table: pd.DataFrame, *, subjects: Collection[str], regions: Sequence[str], n_grades: int
+    path: str | Path,
+    table: pd.DataFrame,
+    *,
+    subjects: Collection[str],
+    regions: Sequence[str],
+    edges: Sequence[float],
 ) -> list[str]:
     """Every fault of a lesion table as :func:`lungtypes.cohort.tables.read_table` gives it.
 
-    Subjects and regions may lack rows: what is not known is not learnt from. A row has a percentage or a grade.
+    Subjects and regions may lack rows: what is not known is not learnt from. A row has a percentage, a grade, or a
+    percentage within the bounds of its grade, both of them included.
     """
     path, header = Path(path), list(table)
     faults = column_faults(path, header, required=REQUIRED, optional=VALUES)
@@ -64,10 +77,10 @@ def lesion_faults(
     columns = [table[name].tolist() if name in header else blank for name in (*REQUIRED, *VALUES)]
     for line, subject, region, percent, grade in zip(table.index.tolist(), *columns, strict=True):
         place = f"{path}, line {line}"
-        faults += _name_faults(place, "subject", subject, subjects, "an id of the sheet")
-        faults += _name_faults(place, "region", region, regions, "a region")
-        faults += _value_faults(place, percent, grade, n_grades)
-        before = first.setdefault((subject, region), line)
+        faults += _name_faults(place, "subject", subject, subject, subjects, "an id of the sheet")
+        faults += _name_faults(place, "region", region, region_name(region), regions, "a region")
+        faults += _value_faults(place, percent, grade, edges)
+        before = first.setdefault((subject, region_name(region)), line)
         if before != line and subject and region:
             faults.append(
                 f"{place}, columns subject and region: found {subject!r} and {region!r} again (line {before}), "
@@ -76,34 +89,65 @@ def lesion_faults(
     return faults
 
 
-def _name_faults(place: str, column: str, name: str, known: Collection[str], what: str) -> list[str]:
-    if not name:
+def coverage_faults(
+    path: str | Path,
+    table: pd.DataFrame,
+    *,
+    regions_of: Mapping[str, Collection[str]],
+    masked: Collection[str],
+    methods: Collection[str],
+) -> list[str]:
+    """What a table without faults leaves the methods without: rows of regions that the training scans have.
+
+    regions_of : names of each training scan's regions. masked : scans with a lesion mask.
+    """
+    rows = zip(table["subject"].tolist(), map(region_name, table["region"].tolist()), strict=True)
+    known = {subject for subject, region in rows if region in regions_of.get(subject, ())}
+    if methods and not known:
+        return [
+            f"{path}: found no row about a region of a training scan, expected many: lobes (right_upper) of scans with "
+            "a lobe mask (column lobes of the sheet, or template.lobes), zones of each lung (right_upper_zone) of the "
+            "others. Add rows, or lobe masks."
+        ]
+    if "dram-supervised" in methods and not known & set(masked):
+        return [
+            "config, dram.methods: found dram-supervised, and no training scan with a lesion mask and a row in "
+            f"{path}, expected some. Name the masks in column lesions of the sheet, or take dram-supervised out."
+        ]
+    return []
+
+
+def _name_faults(place: str, column: str, found: str, name: str, known: Collection[str], what: str) -> list[str]:
+    if not found:
         return [f"{place}, column {column}: found nothing, expected {what}. Fill it in."]
     if not known or name in known:
         return []
     near = nearest(name, known)
     listing = f"Known: {', '.join(known)}." if column == "region" else "Mend it, or remove the row."
     return [
-        f"{place}, column {column}: found {name!r}, expected {what}. {f'Did you mean {near}?' if near else listing}"
+        f"{place}, column {column}: found {found!r}, expected {what}. {f'Did you mean {near}?' if near else listing}"
     ]
 
 
-def _value_faults(place: str, percent: str, grade: str, n_grades: int) -> list[str]:
+def _value_faults(place: str, percent: str, grade: str, edges: Sequence[float]) -> list[str]:
+    n_grades = len(edges) - 1
     given = [value not in MISSING for value in (percent, grade)]
-    if all(given):
-        return [
-            f"{place}, columns percent and grade: found {percent!r} and {grade!r}, expected one of them. Empty the "
-            "other."
-        ]
     if not any(given):
         return [
             f"{place}, columns percent and grade: found neither, expected one of them. Fill it in, or remove the row: "
             "a region without a row is passed over."
         ]
-    if given[0]:
-        inside = NUMBER.fullmatch(percent) and 0 <= float(percent) <= 100
-        return [] if inside else [f"{place}, column percent: found {percent!r}, expected 0 to 100. Mend it."]
-    whole = NUMBER.fullmatch(grade) and float(grade) in range(n_grades)
-    if whole:
+    faults = []
+    if given[0] and not (NUMBER.fullmatch(percent) and 0 <= float(percent) <= 100):
+        faults.append(f"{place}, column percent: found {percent!r}, expected 0 to 100. Mend it.")
+    if given[1] and not (NUMBER.fullmatch(grade) and float(grade) in range(n_grades)):
+        faults.append(f"{place}, column grade: found {grade!r}, expected a whole number, 0 to {n_grades - 1}. Mend it.")
+    if faults or not all(given):
+        return faults
+    low, high = edges[int(float(grade))], edges[int(float(grade)) + 1]
+    if low <= float(percent) <= high:
         return []
-    return [f"{place}, column grade: found {grade!r}, expected a whole number, 0 to {n_grades - 1}. Mend it."]
+    return [
+        f"{place}, columns percent and grade: found {percent!r} and {grade!r}, expected {low:g} to {high:g} percent "
+        f"for grade {grade} (dram.edges). Mend one of them, or empty it."
+    ]

@@ -18,8 +18,8 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 RESERVED = {"na", "nan", "null", "none", "n-a"}  # read as missing values by statistics software
 REQUIRED = ("subject",)
 SOURCES = ("path", "registered")  # one of them in each row
-OPTIONAL = (*SOURCES, "person", "primary", "series", "lungs", "lobes", "site", "sex", "control", "split")
-FILES = (*SOURCES, "lungs", "lobes")
+OPTIONAL = (*SOURCES, "person", "primary", "series", "lungs", "lobes", "lesions", "site", "sex", "control", "split")
+FILES = (*SOURCES, "lungs", "lobes", "lesions")
 CODES = {"split": ("test", "train"), "control": ("0", "1"), "primary": ("0", "1")}
 SERIES_NUMBER = re.compile(r"[0-9]+(\.[1-9][0-9]*)?")  # 2.1: the first of several stacks in series 2
 
@@ -96,14 +96,14 @@ def _id_faults(path: Path, lines: Sequence[int], table: pd.DataFrame) -> Iterato
 def _source_faults(path: Path, lines: Sequence[int], columns: Columns) -> Iterator[Fault]:
     """Each row names one scan, and no scan is named twice."""
     seen: dict[tuple[str, str, str], int] = {}
-    names = ("path", "registered", "series", "lobes")
-    for line, scan, registered, series, lobes in zip(lines, *(columns[name] for name in names), strict=True):
+    names = ("path", "registered", "series", "lobes", "lesions")
+    for line, scan, registered, series, lobes, lesions in zip(lines, *(columns[name] for name in names), strict=True):
         place = f"{path}, line {line}, column"
         if bool(scan) == bool(registered):
             found = "a value beside column path" if scan else "nothing, and nothing in column registered"
             remedy = "Give path for a scan, registered for a volume that lies in template space already."
             yield line, f"{place} {'registered' if scan else 'path'}: found {found}, expected one of both. {remedy}"
-        for name, value in (("series", series), ("lobes", lobes)):
+        for name, value in (("series", series), ("lobes", lobes), ("lesions", lesions)):
             if registered and value:
                 yield line, f"{place} {name}: found {value!r} beside a registered volume, expected nothing. Empty it."
         wanted = series.lstrip("0")

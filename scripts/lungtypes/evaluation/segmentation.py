@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+ERROR_COLUMNS = ("grade", "n", "mean_absolute_error", "bias", "correlation")
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,33 @@ def dice_by_kind(scores: pd.DataFrame) -> pd.DataFrame:
         about = {"kind": kind, "n": len(values), "undefined": len(group) - len(values)}
         rows.append(about | {"mean": values.mean(), "sd": values.std(), "median": values.median()})
     return pd.DataFrame(rows)
+
+
+def percentage_table(percentages: pd.DataFrame, splits: Mapping[str, str], *, edges: Sequence[float]) -> pd.DataFrame:
+    """Errors of a method's percentages by split, and by what was given of the regions.
+
+    Parameters
+    ----------
+    percentages : a row a region with subject, given, given_kind (percent or grade), predicted, error (of a grade the
+        distance to its bounds); rows of which nothing was given are left out. splits : of the subjects. edges : of the
+        grades in percent.
+
+    Returns
+    -------
+    DataFrame : split, given_kind, then as :func:`percentage_errors`. Exact percentages and grades stand apart, since
+        an error of a grade is 0 all over its range; it has no correlation either.
+    """
+    parts = [pd.DataFrame(columns=["split", "given_kind", *ERROR_COLUMNS])]
+    known = percentages[percentages["given_kind"].isin(["percent", "grade"])]
+    for (split, kind), rows in known.groupby([known["subject"].map(splits), "given_kind"], sort=False):
+        given, predicted = rows["given"].to_numpy(float), rows["predicted"].to_numpy(float)
+        if kind == "percent":
+            errors = percentage_errors(given, predicted, np.searchsorted(edges[1:-1], given, side="right"))
+        else:
+            nearest = predicted - rows["error"].to_numpy(float)
+            errors = percentage_errors(nearest, predicted, given.astype(np.int64)).assign(correlation=np.nan)
+        parts.append(errors.assign(split=split, given_kind=kind)[parts[0].columns])
+    return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
 def percentage_errors(given: NDArray, predicted: NDArray, grades: NDArray[np.int64]) -> pd.DataFrame:

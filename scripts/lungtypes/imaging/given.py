@@ -1,4 +1,4 @@
-"""What a study may bring with it: a template, and volumes that are registered to it already."""
+"""What a study may bring with it: a template, volumes that are registered to it already, lesion masks."""
 
 from __future__ import annotations
 
@@ -80,6 +80,16 @@ def check_given_registration(ct: Volume, lungs: Volume | None, *, template: Volu
     measured = measure_overlap(hu, hu.with_array(labels), template, mask)
     figures = measured | dict.fromkeys(OF_THE_DEFORMATION)  # which was not brought along
     return GivenRegistration(hu, hu.with_array(labels), figures)
+
+
+def check_given_lesions(scan: Volume, given: Volume) -> Volume:
+    """The user's lesion mask as uint8 of 0 and 1, index axes along LPS: whatever is above 0 is lesion.
+
+    Raises GeometryError when the mask lies on another grid than the scan.
+    """
+    given = oriented_lps(given)
+    require_same_grid(scan, given, "scan and given lesion mask")
+    return scan.with_array((given.array > 0).astype(np.uint8))
 
 
 def _as_hu(volume: Volume, lungs: NDArray[np.uint8]) -> Volume:

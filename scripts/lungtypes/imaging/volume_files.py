@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def write_cohort_array(
 
     Raises InputError when fewer than three scans are left.
     """
-    _require_scans(scans)
+    require_scans(scans)
     grid = grid_around(mask, size=size, spacing_mm=spacing_mm)
     share = share_inside(mask, grid)
     if share < 0.99:
@@ -97,7 +97,7 @@ def write_native_array(
 
     Raises InputError when fewer than three scans are left, or a cube holds less than 90 % of a scan's lungs.
     """
-    _require_scans(scans)
+    require_scans(scans)
     temporary = Path(array_file).with_name(f".part-{os.getpid()}.npy")
     array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.int16, shape=(len(scans), size, size, size))
     grids, shares = [], []
@@ -108,14 +108,11 @@ def write_native_array(
         grids.append(grid), shares.append(round(share_inside(lungs, grid), 4))
     array.flush()
     del array
-    cut = [f"{s} ({100 * share:.0f} %)" for s, share in zip(scans, shares, strict=True) if share < MIN_SHARE]
-    if cut:
-        temporary.unlink()
-        raise InputError(
-            f"volumes.native: a cube of {size} voxels of {spacing_mm:g} mm holds less than {100 * MIN_SHARE:.0f} % of "
-            f"the lungs of {len(cut)} scan(s): {', '.join(cut[:10])}. Raise volumes.native.size or spacing_mm."
-        )
-    os.replace(temporary, array_file)
+    try:
+        require_held(scans, shares, size=size, spacing_mm=spacing_mm, key="volumes.native")
+        os.replace(temporary, array_file)
+    finally:
+        temporary.unlink(missing_ok=True)
     description = {"subjects": list(scans), "splits": [splits[s] for s in scans], "outside": OUTSIDE, "space": "native"}
     write_json(description_file, description | {"grids": [asdict(g) for g in grids], "lung_share_in_box": shares})
 
@@ -128,9 +125,22 @@ def read_cohort_array(array_file: str | Path, description_file: str | Path) -> C
     return Cohort(array, tuple(text["subjects"]), tuple(text["splits"]), grids[0] if grids else _grid(text), grids)
 
 
-def _require_scans(scans: Mapping[str, Path]) -> None:
+def require_scans(scans: Mapping[str, object]) -> None:
+    """Raise InputError when fewer than three scans are left."""
     if len(scans) < 3:
         raise InputError(f"cohort: found {len(scans)} usable scans, expected at least 3. See cohort/attrition.tsv.")
+
+
+def require_held(
+    scans: Mapping[str, object], shares: Sequence[float], *, size: int, spacing_mm: float, key: str
+) -> None:
+    """Raise InputError when cubes hold less than 90 % of the lungs of some scans; ``key`` of the config is to blame."""
+    cut = [f"{s} ({100 * share:.0f} %)" for s, share in zip(scans, shares, strict=True) if share < MIN_SHARE]
+    if cut:
+        raise InputError(
+            f"{key}: a cube of {size} voxels of {spacing_mm:g} mm holds less than {100 * MIN_SHARE:.0f} % of "
+            f"the lungs of {len(cut)} scan(s): {', '.join(cut[:10])}. Raise {key}.size or spacing_mm."
+        )
 
 
 def _grid(text: Mapping[str, object]) -> CohortGrid:

@@ -14,6 +14,8 @@ LOBES = {1: "right_upper", 2: "right_middle", 3: "right_lower", 4: "left_upper",
 REGIONS = {
     3 * i + zone: f"{side}_{name}_zone" for i, side in enumerate(("right", "left")) for zone, name in ZONES.items()
 }
+# what a lesion percentage may be about: lobes, or where a scan has none, the zones of each lung
+LOBES_AND_ZONES = LOBES | {len(LOBES) + label: name for label, name in REGIONS.items()}
 DEPTH_GRID_MM = 2.0  # depth below the surface is measured on every voxel about this far apart
 
 

@@ -6,8 +6,9 @@ candidates are its voxels above 0.75 of Otsu's threshold in the window: denser t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from lungtypes.imaging.hounsfield import OUTSIDE
 
 CANDIDATE_FACTOR = 0.75  # of Otsu's threshold (the authors' code)
 BINS = 256
+
+if TYPE_CHECKING:
+    from lungtypes.imaging.region_files import RegionCohort
 
 Region = tuple[int, int]  # row of the scan, label of the region
 
@@ -48,11 +52,14 @@ class RegionScans:
         window_hu: Sequence[float],
         margin_mm: float,
         lesions: NDArray[np.uint8] | None = None,
+        with_lesions: Sequence[bool] | None = None,
     ) -> None:
         """Parameters
         ----------
         hu, labels, lesions : (N, Z, Y, X); HU are OUTSIDE where no lung is, labels 0 outside the regions, lesions
             above 0 where there is one.
+        with_lesions : (N,) whether each scan has a lesion mask, all by default; without one, its part of ``lesions``
+            says nothing.
         size : side of the cubes in voxels. window_hu : mapped to 0-1; outside the region is 0. margin_mm : around the
             region's bounding box.
 
@@ -62,6 +69,7 @@ class RegionScans:
             if other is not None and other.shape != hu.shape:
                 raise InputError(f"{name}: found shape {other.shape}, expected {hu.shape} of the scans. Make it again.")
         self._hu, self._labels, self._lesions = hu, labels, lesions
+        self._with_lesions = [lesions is not None] * len(hu) if with_lesions is None else list(with_lesions)
         self._window = tuple(float(v) for v in window_hu)
         self._margin = round(margin_mm / spacing_mm)
         self.size, self.voxel_ml = size, spacing_mm**3 / 1000
@@ -73,10 +81,9 @@ class RegionScans:
         """(Z, Y, X) of every scan."""
         return self._hu.shape[1:]
 
-    @property
-    def has_lesions(self) -> bool:
-        """Whether there are lesion masks."""
-        return self._lesions is not None
+    def has_lesions(self, row: int) -> bool:
+        """Whether the scan has a lesion mask."""
+        return self._lesions is not None and self._with_lesions[row]
 
     def regions(self, row: int) -> list[Region]:
         """The regions that a scan has, by label."""
@@ -142,6 +149,12 @@ class RegionScans:
             slice(max(side.start - self._margin, 0), min(side.stop + self._margin, n))
             for side, n in zip(box, self.shape, strict=True)
         )
+
+
+def scans_of(cohort: RegionCohort, regions: Mapping[str, object]) -> RegionScans:
+    """The scans of a cohort with their regions; ``regions`` : size, window_hu, margin_mm."""
+    masks = {"lesions": cohort.lesions, "with_lesions": cohort.with_lesions}
+    return RegionScans(cohort.array, cohort.labels, spacing_mm=cohort.spacing_mm, **masks, **regions)
 
 
 def resized(array: NDArray, size: int, *, mode: str) -> Tensor:

@@ -1,8 +1,7 @@
-"""dRAM from scans and the lesion table to files: the trained model, then maps, percentages and each scan's burden."""
+"""A trained dRAM in use: maps of every scan, percentages of its regions, its burden, as files."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,95 +9,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lungtypes.errors import InputError
-from lungtypes.methods import dram
 from lungtypes.methods.dram_maps import ScanMap, lesion_mask, map_scan
 from lungtypes.methods.dram_networks import DenseRegression, RegionClassifier, build_network
 from lungtypes.methods.dram_regions import RegionScans
 from lungtypes.methods.dram_targets import Targets, targets_of
-from lungtypes.methods.model_files import read_model, save_model
-from lungtypes.methods.training import Checkpoint
-from lungtypes.networks.unet import n_parameters
-from lungtypes.provenance import write_table
+from lungtypes.methods.model_files import read_model
+from lungtypes.provenance import whole_folder, write_table
 
-logger = logging.getLogger(__name__)
-
-HISTORY = ("epoch", "attempt", "kept", "learning_rate", "loss", "regression", "refinement", "accuracy")
-HISTORY += ("share_mean", "share_low", "share_high", "given_mean")
 PHENOTYPE = ("subject", "split", "burden_ml", "burden_percent", "segmented_ml", "flag")
 PERCENTAGES = ("subject", "region", "given", "given_kind", "predicted", "error")
 NO_REGION = "no lobe or zone"
-
-
-def train_stage(
-    folder: Path,
-    scans: RegionScans,
-    subjects: Sequence[str],
-    splits: Sequence[str],
-    table: pd.DataFrame,
-    *,
-    method: str,
-    names: Mapping[int, str],
-    edges: Sequence[float],
-    regions: Mapping[str, object],
-    network: Mapping[str, object],
-    training: Mapping[str, object],
-    mask: Mapping[str, object],
-    seed: int,
-    device: str,
-    checkpoint: Checkpoint,
-) -> None:
-    """Train on the training scans' regions, and write ``model`` and ``history.tsv`` to ``folder``.
-
-    Parameters
-    ----------
-    scans : all of them, made with ``regions``; with lesion masks for ``dram-supervised``.
-    table : see :func:`lungtypes.cohort.lesion_table.read_lesion_table`. names : of the regions' labels.
-    edges : of the grades, in percent.
-    regions : size, window_hu, margin_mm. network : see :func:`build_network`, and cam_target: ``presence`` of disease
-        or ``grade``. training : see :class:`dram.Training`. mask : source and rule, see :func:`lesion_mask`.
-
-    Raises InputError when no training region is known, or there are no masks to learn from.
-    """
-    if method == "dram-supervised" and not scans.has_lesions:
-        raise InputError("dram-supervised: found no lesion masks, expected some. Take it out of dram.methods.")
-    known = known_regions(scans, targets_of(table, subjects, names, edges=edges), subjects, names)
-    trained_on = known.only(np.array([splits[row] == "train" for row, _ in known.regions], bool))
-    if not len(trained_on):
-        raise InputError("lesion table: found no row of a region of a training scan, expected many. Add them.")
-    n_classes = len(edges) - 1 if network["cam_target"] == "grade" else 2
-    built = build_network(method, network, n_classes=n_classes, seed=seed)
-    found = dram.fit(
-        built,
-        scans,
-        trained_on,
-        training=dram.Training(**training),
-        supervised=method == "dram-supervised",
-        seed=seed,
-        device=device,
-        checkpoint=checkpoint,
-    )
-    settings = {
-        "method": method,
-        "network": dict(network),
-        "n_classes": n_classes,
-        "n_parameters": n_parameters(built),
-        "regions": dict(regions),
-        "mask": dict(mask),
-        "names": {str(label): name for label, name in names.items()},
-        "edges": list(edges),
-        "batch": training["batch"],
-        "precision": training["precision"],
-        "seed": seed,
-        "events": found.events,
-        "finished": found.finished,
-        "train_regions": len(trained_on),
-        "train_percentages": int(np.isfinite(trained_on.percents).sum()),
-        "train_grades": np.bincount(trained_on.grades, minlength=len(edges) - 1).tolist(),
-    }
-    save_model(folder, built, settings)
-    write_table(folder / "history.tsv", found.history.reindex(columns=list(HISTORY)))
-    checkpoint.remove()
 
 
 def load_dram(folder: Path, device: str) -> tuple[DenseRegression | RegionClassifier, dict[str, object]]:
@@ -107,16 +27,6 @@ def load_dram(folder: Path, device: str) -> tuple[DenseRegression | RegionClassi
     network = build_network(settings["method"], settings["network"], n_classes=settings["n_classes"], seed=0)
     network.load_state_dict(weights)
     return network.to(device).eval(), settings
-
-
-def known_regions(scans: RegionScans, targets: Targets, subjects: Sequence[str], names: Mapping[int, str]) -> Targets:
-    """The targets of regions that their scans have; a warning counts the others."""
-    has = np.array([region in scans.regions(region[0]) for region in targets.regions], bool)
-    if not has.all():
-        absent = [targets.regions[i] for i in np.flatnonzero(~has)]
-        first = ", ".join(f"{subjects[row]} {names[label]}" for row, label in absent[:5])
-        logger.warning("%d regions of the lesion table are not in their scans (%s): see the lobes", len(absent), first)
-    return targets.only(has)
 
 
 def map_scans(
@@ -168,8 +78,7 @@ def segment_stage(
 
     maps/{method} has each scan's heat in 0-1, maps/{method}-lesions its mask; float32 NIfTI on the scan's grid.
     """
-    from lungtypes.methods.map_groups import write_image
-    from lungtypes.provenance import whole_folder
+    from lungtypes.imaging.geometry import write_volume  # SimpleITK is needed here and not for the maps themselves
 
     names = {int(label): name for label, name in settings["names"].items()}
     edges, method = settings["edges"], settings["method"]
@@ -181,8 +90,8 @@ def segment_stage(
     ):
         found = map_scans(network, settings, scans, range(len(subjects)), device=device)
         for row, (scan_map, mask) in enumerate(found):
-            write_image(heats / f"{subjects[row]}.nii.gz", scan_map.heat, grids[row])
-            write_image(masks / f"{subjects[row]}.nii.gz", mask, grids[row])
+            for place, array in ((heats, scan_map.heat), (masks, mask)):
+                write_volume(grids[row].volume(array.astype(np.float32)), place / f"{subjects[row]}.nii.gz")
             predicted = predicted_percents(scans, row, scan_map, mask)
             phenotypes.append(phenotype(subjects[row], splits[row], scan_map, predicted, mask, scans.voxel_ml))
             percentages += percentage_rows(subjects[row], row, predicted, given, names)

@@ -32,6 +32,10 @@ class Targets:
         regions = tuple(region for region, kept in zip(self.regions, keep.tolist(), strict=True) if kept)
         return Targets(regions, self.grades[keep], self.percents[keep], self.edges)
 
+    def graded(self) -> Targets:
+        """The same without exact percentages: grades are all that is known."""
+        return Targets(self.regions, self.grades, np.full(len(self), np.nan), self.edges)
+
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Lower and upper bounds (n,) of the grades, as shares 0-1."""
         edges = np.asarray(self.edges) / 100
@@ -55,8 +59,8 @@ def targets_of(
 
     Parameters
     ----------
-    table : subject, region, percent, grade (:func:`lungtypes.cohort.lesion_table.read_lesion_table`); one of the last
-        two is NaN in each row. names : of the labels. edges : see :class:`Targets`.
+    table : subject, region, percent, grade (:func:`lungtypes.cohort.lesion_table.read_lesion_table`); a row without a
+        grade has that of its percentage. names : of the labels. edges : see :class:`Targets`.
     """
     row_of = {subject: row for row, subject in enumerate(subjects)}
     label_of = {name: label for label, name in names.items()}
@@ -67,7 +71,7 @@ def targets_of(
     order = sorted(range(len(places)), key=places.__getitem__)
     percents = known["percent"].to_numpy(float)[order]
     given = known["grade"].to_numpy(float)[order]
-    grades = np.where(np.isnan(percents), given, grade_of(np.nan_to_num(percents), edges)).astype(np.int64)
+    grades = np.where(np.isnan(given), grade_of(np.nan_to_num(percents), edges), given).astype(np.int64)
     return Targets(tuple(places[i] for i in order), grades, percents, tuple(float(e) for e in edges))
 
 

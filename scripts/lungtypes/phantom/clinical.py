@@ -82,13 +82,14 @@ def clinical_row(person: Person, subject: str, lesion_percent: dict[str, float],
     return row
 
 
-def lobe_scores(percent_by_lobe: dict[str, float], subject: str, *, seed: int, index: int) -> pd.DataFrame:
-    """A reader's visual percentage and grade (0-5) per lobe; long table keyed by subject and region."""
+def lobe_scores(percents: dict[str, float], subject: str, *, seed: int, index: int) -> pd.DataFrame:
+    """A reader's visual percentage, in steps of five, and its grade (0-5) by region; keyed by subject and region."""
     rng = stream(seed, "phantom", "reader", index)
     rows = []
-    for region, percent in percent_by_lobe.items():
+    for region, percent in percents.items():
         read = float(np.clip(percent + rng.normal(0, 2.0 + 0.08 * percent) * (percent > 0.2), 0, 100))
-        rows.append({"subject": subject, "region": region, "percent": 5 * round(read / 5), "grade": grade(percent)})
+        read = 5 * round(read / 5)
+        rows.append({"subject": subject, "region": region, "percent": read, "grade": grade(read)})
     return pd.DataFrame(rows)
 
 

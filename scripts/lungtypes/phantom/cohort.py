@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from lungtypes.imaging.geometry import Volume, write_volume
+from lungtypes.imaging.zones import LOBES, REGIONS, lung_regions
 from lungtypes.phantom.anatomy import GROUPS, Person, draw_person
 from lungtypes.phantom.clinical import clinical_row, lobe_scores
 from lungtypes.phantom.dicom_writer import truncate_file, write_localizer, write_series
-from lungtypes.phantom.scan import lesion_table, virtual_scan
+from lungtypes.phantom.scan import lesion_table, opacity_percents, virtual_scan
 from lungtypes.phantom.scanner import SCANNERS, Scanner
-from lungtypes.phantom.thorax import LOBES, Thorax
+from lungtypes.phantom.thorax import Thorax
 from lungtypes.randomness import stream
 
 FAMILY_NAMES = ("Ashgrove", "Bellweather", "Corvane", "Dunmarrow", "Elderfen", "Farrowgate", "Glimmerby", "Hollowell")
@@ -38,7 +39,8 @@ class CohortPlan:
 def write_cohort(folder: Path, plan: CohortPlan, *, workers: int) -> pd.DataFrame:
     """Write the cohort under ``folder`` (which must not hold one yet) and return its truth table.
 
-    Layout: dicom/{study}/..., subjects.tsv, clinical.tsv, lobe_scores.tsv,
+    Layout: dicom/{study}/..., lobes/{subject}.nii.gz of one half of the subjects, subjects.tsv, clinical.tsv,
+    lobe_scores.tsv (a reader's percentages of opacities by lobe, or by zone of each lung where there is no lobe mask),
     truth/subjects.tsv, truth/lesions.tsv, truth/{subject}/{lungs,lobes,lesions}.nii.gz.
     """
     building = folder.with_name(folder.name + ".part")
@@ -49,7 +51,8 @@ def write_cohort(folder: Path, plan: CohortPlan, *, workers: int) -> pd.DataFram
     with ProcessPoolExecutor(max_workers=workers) as pool:
         rows = list(pool.map(_write_member, [(building, plan, member) for member in members]))
     sheet = pd.DataFrame([row["sheet"] for row in rows])
-    sheet["path"] = [str(folder / path) for path in sheet["path"]]
+    for name in ("path", "lobes"):
+        sheet[name] = [str(folder / path) if path else "" for path in sheet[name]]
     sheet.to_csv(building / "subjects.tsv", sep="\t", index=False)
     clinical = pd.DataFrame([row["clinical"] for row in rows])
     clinical.to_csv(building / "clinical.tsv", sep="\t", index=False)
@@ -65,7 +68,10 @@ def write_cohort(folder: Path, plan: CohortPlan, *, workers: int) -> pd.DataFram
 
 
 def plan_members(plan: CohortPlan) -> list[dict[str, object]]:
-    """Subject ids in shuffled order, their group, scanner and whether their series is corrupt."""
+    """Subject ids in shuffled order, their group, scanner, whether their series is corrupt and whether lobes are known.
+
+    One half of each group and scanner comes with lobe masks, so that lungs are found in the other.
+    """
     groups = [g for g in GROUPS for _ in range(plan.per_group)]
     groups += [GROUPS[i % len(GROUPS)] for i in range(plan.corrupt)]
     count = len(groups)
@@ -78,7 +84,17 @@ def plan_members(plan: CohortPlan) -> list[dict[str, object]]:
         scanner = number % 2 if not plan.confounded else int(group in ("fibrosis", "sarcoid"))
         corrupt = index >= count - plan.corrupt
         subject = f"S{int(np.flatnonzero(order == index)[0]) + 1:03d}"
-        members.append({"index": index, "subject": subject, "group": group, "scanner": scanner, "corrupt": corrupt})
+        lobes = (number + number // 2) % 2 == 0
+        members.append(
+            {
+                "index": index,
+                "subject": subject,
+                "group": group,
+                "scanner": scanner,
+                "corrupt": corrupt,
+                "lobes": lobes,
+            }
+        )
     return sorted(members, key=lambda member: member["subject"])
 
 
@@ -95,9 +111,12 @@ def _write_member(task: tuple[Path, CohortPlan, dict]) -> dict[str, object]:
     )
     for name in ("lungs", "lobes", "lesions"):
         write_volume(grid.with_array(getattr(thorax, name)), folder / "truth" / subject / f"{name}.nii.gz")
+    lobes = Path("lobes") / f"{subject}.nii.gz" if member["lobes"] else ""
+    if lobes:
+        write_volume(grid.with_array(thorax.lobes), folder / lobes)
+    read = (thorax.lobes, LOBES) if lobes else (lung_regions(thorax.lungs), REGIONS)
     lesions = lesion_table(thorax, subject)
     whole = lesions[lesions.region == "lungs"].set_index("kind").percent.to_dict()
-    by_lobe = lesions[(lesions.kind == "any") & lesions.region.isin([n.replace(" ", "_") for n in LOBES.values()])]
     voxel_ml = float(np.prod(thorax.spacing_mm)) / 1000
     truth = {
         "subject": subject,
@@ -113,12 +132,13 @@ def _write_member(task: tuple[Path, CohortPlan, dict]) -> dict[str, object]:
         "sheet": {
             "subject": subject,
             "path": str(study),
+            "lobes": str(lobes),
             "site": f"site_{scanner.name}",
             "sex": person.sex,
             "control": int(person.group == "control"),
         },
         "clinical": clinical_row(person, subject, whole, seed=plan.seed),
-        "scores": lobe_scores(by_lobe.set_index("region").percent.to_dict(), subject, seed=plan.seed, index=index),
+        "scores": lobe_scores(opacity_percents(thorax, *read), subject, seed=plan.seed, index=index),
         "truth": truth,
         "lesions": lesions,
     }

@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 from lungtypes.phantom.shapes import Points
 
 LESION_LABELS = {"emphysema": 1, "ground_glass": 2, "reticulation": 3, "honeycombing": 4, "nodule": 5}
+OPACITIES = tuple(label for kind, label in LESION_LABELS.items() if kind != "emphysema")  # what makes lung denser
 
 
 def paint_lesions(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from lungtypes.imaging.zones import ZONES, lung_zones
 from lungtypes.phantom.anatomy import Person
-from lungtypes.phantom.lesions import LESION_LABELS
+from lungtypes.phantom.lesions import LESION_LABELS, OPACITIES
 from lungtypes.phantom.scanner import Scanner, acquire, scan_shape
 from lungtypes.phantom.thorax import LOBES, Thorax, render_thorax
 from lungtypes.randomness import stream
@@ -41,3 +43,10 @@ def lesion_table(thorax: Thorax, subject: str) -> pd.DataFrame:
         percent = 100.0 * float(((thorax.lesions > 0) & mask).sum()) / size
         rows.append({"subject": subject, "region": region, "kind": "any", "percent": round(percent, 4)})
     return pd.DataFrame(rows)
+
+
+def opacity_percents(thorax: Thorax, labels: np.ndarray, names: Mapping[int, str]) -> dict[str, float]:
+    """Percentage (0-100) of opacities, all kinds of lesion but emphysema, in each labelled region that is there."""
+    opaque = np.isin(thorax.lesions, OPACITIES)
+    regions = {name: labels == label for label, name in names.items()}
+    return {name: 100 * float(opaque[inside].mean()) for name, inside in regions.items() if inside.any()}

@@ -182,6 +182,16 @@ def test_one_column_of_the_densitometry_is_a_phenotype(tmp_path):
         read_predictor(path, column="laa")
 
 
+def test_scans_without_a_burden_are_left_out_with_a_note(tmp_path):
+    columns = {"subject": list("abcde"), "split": ["train"] * 4 + ["repeat"], "burden_ml": [1, 2, None, 4, 5]}
+    columns |= {"burden_percent": [0.5, 1.5, None, 3.5, 9], "flag": ["", "", "no lobe or zone", "", ""]}
+    path = save(tmp_path / "phenotype.tsv", pd.DataFrame(columns))
+    found = read_predictor(path, column="burden_percent", subjects=list("abcd"))
+    assert found.predictor.values.to_dict() == {"a": 0.5, "b": 1.5, "d": 3.5}
+    assert found.predictor.label == "burden percent"
+    assert found.flag == "1 of 4 scans have no value and are left out (no lobe or zone)"
+
+
 @pytest.mark.parametrize(
     ("columns", "words"),
     [

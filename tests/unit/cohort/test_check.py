@@ -181,3 +181,56 @@ def test_files_of_an_external_cohort_are_checked_before_anything_runs(config):
     assert "theirs.tsv, line 1: column cluster is missing. There are: subject, group, split." in faults
     assert any(fault.startswith("theirs.tsv, line 3, column subject: found 'A'") for fault in faults), faults
     assert any(fault.startswith("theirs_clinical.tsv, line 2, column age: found 'old'") for fault in faults)
+
+
+@pytest.fixture
+def graded(config):
+    """The study with a lesion table: S1 has a lobe mask and a row of a lobe, S2 a row of a zone, S5 is held out."""
+    Path("lobes1.nii.gz").touch(), Path("lesions1.nii.gz").touch()
+    rows = [row.split("\t") for row in Path("subjects.tsv").read_text().splitlines()]
+    more = {"S1": ["lobes1.nii.gz", "lesions1.nii.gz"], "subject": ["lobes", "lesions"]}
+    rows = [row + more.get(row[0], ["", ""]) for row in rows]
+    Path("subjects.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+    table = "subject\tregion\tpercent\nS1\tright_upper\t10\nS2\tleft_lower_zone\t0\nS5\tright_upper\t3\n"
+    Path("scores.tsv").write_text(table)
+    return config | {"dram": config["dram"] | {"methods": ["dram", "dram-supervised"], "table": "scores.tsv"}}
+
+
+def test_lesion_table_is_counted(graded):
+    assert "5 clinical rows, 3 lesion rows, 1 decision" in check_inputs(graded, SCHEMA, config_files=[]).summary
+
+
+def test_faults_of_the_lesion_table_come_before_anything_runs(graded):
+    Path("scores.tsv").write_text("subject\tregion\tpercent\nS9\tright_upper\t10\nS2\tleft_lwer\t101\n")
+    assert refusal(graded) == [
+        "scores.tsv, line 2, column subject: found 'S9', expected an id of the sheet. Mend it, or remove the row.",
+        "scores.tsv, line 3, column region: found 'left_lwer', expected a region. Did you mean left_lower?",
+        "scores.tsv, line 3, column percent: found '101', expected 0 to 100. Mend it.",
+    ]
+    graded["dram"]["table"] = "scors.tsv"
+    assert refusal(graded) == ["scors.tsv: found no such file, expected a table. Mend the path."]
+
+
+def test_a_table_about_lobes_of_scans_without_lobes_teaches_nothing(graded):
+    Path("scores.tsv").write_text("subject\tregion\tgrade\nS2\tright_upper\t1\nS5\tright_upper_zone\t1\n")
+    (fault,) = refusal(graded)
+    assert fault.startswith("scores.tsv: found no row about a region of a training scan, expected many: lobes (right_u")
+    graded["template"] = graded["template"] | {"lobes": "lobes1.nii.gz"}  # all scans get lobes from it
+    graded["dram"]["methods"] = ["dram"]
+    assert check_inputs(graded, SCHEMA, config_files=[]).summary
+
+
+def test_the_supervised_network_needs_masks_of_scans_that_it_may_learn_from(graded):
+    sheet = Path("subjects.tsv").read_text()
+    Path("subjects.tsv").write_text(sheet.replace("lobes1.nii.gz\tlesions1.nii.gz", "lobes1.nii.gz\t"))
+    (fault,) = refusal(graded)
+    assert fault.startswith("config, dram.methods: found dram-supervised, and no training scan with a lesion mask")
+
+
+def test_volumes_of_template_space_have_no_space_of_their_own_for_dram(graded):
+    rows = [row.split("\t") for row in Path("subjects.tsv").read_text().splitlines()]
+    rows = [[*row, "registered" if row[0] == "subject" else ""] for row in rows]
+    rows[2][1], rows[2][-1] = "", "scan2"
+    Path("subjects.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+    graded["template"] = graded["template"] | {"image": "scan1", "lungs": "scan1"}
+    assert any("line 3, column registered" in f and "for dram. Leave dram.methods empty" in f for f in refusal(graded))

@@ -115,6 +115,13 @@ def test_numbers_that_are_not_finite_are_refused():
             {"dcam__methods": ["dcam-supervised"]},
             "dcam.methods: found dcam-supervised without evaluate.reference_table",
         ),
+        (
+            {"dram__methods": ["dram", "dram-cam"]},
+            "dram.methods: found dram, dram-cam without dram.table, expected the lesion percentages",
+        ),
+        ({"dram__edges": [0, 5, 5, 100]}, "dram.edges: found [0, 5, 5, 100], expected rising percentages from 0 to 1"),
+        ({"dram__edges": [0, 5, 25]}, "dram.edges: found [0, 5, 25], expected rising percentages from 0 to 100"),
+        ({"dram__regions__window_hu": [5, 5]}, "dram.regions.window_hu: found the larger value first"),
         ({"template__image": str(ROOT)}, f"template.image: found {str(ROOT)!r} without template.lungs, expected both"),
         ({"template__lungs": str(ROOT)}, f"template.lungs: found {str(ROOT)!r} without template.image, expected both"),
         ({"template__image": "no.nii", "template__lungs": str(ROOT)}, "template.image: found 'no.nii', which does not"),

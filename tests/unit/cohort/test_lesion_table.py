@@ -4,16 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lungtypes.cohort.lesion_table import read_lesion_table
+from lungtypes.cohort.lesion_table import coverage_faults, read_lesion_table
+from lungtypes.cohort.tables import read_table
 from lungtypes.errors import InputError
+from lungtypes.imaging.zones import LOBES_AND_ZONES
 
 REGIONS = ["right_upper", "right_middle", "left_upper"]
+EDGES = [0, 1, 5, 25, 50, 75, 100]
 
 
 def read(tmp_path, text, subjects=("S1", "S2")):
     path = tmp_path / "lesions.tsv"
     path.write_text(text)
-    return read_lesion_table(path, subjects=subjects, regions=REGIONS, n_grades=6)
+    return read_lesion_table(path, subjects=subjects, regions=REGIONS, edges=EDGES)
 
 
 def faults(tmp_path, text, **options):
@@ -46,7 +49,8 @@ def test_every_fault_is_told_with_line_column_value_and_remedy(tmp_path):
     assert found == [
         "T, line 2, column subject: found 'S3', expected an id of the sheet. Mend it, or remove the row.",
         "T, line 3, column region: found 'right_uper', expected a region. Did you mean right_upper?",
-        "T, line 4, columns percent and grade: found '1' and '2', expected one of them. Empty the other.",
+        "T, line 4, columns percent and grade: found '1' and '2', expected 5 to 25 percent for grade 2 (dram.edges). "
+        "Mend one of them, or empty it.",
         "T, line 5, columns percent and grade: found neither, expected one of them. Fill it in, or remove the row: a "
         "region without a row is passed over.",
         "T, line 6, column percent: found '100.5', expected 0 to 100. Mend it.",
@@ -75,3 +79,44 @@ def test_every_fault_is_told_with_line_column_value_and_remedy(tmp_path):
 )
 def test_single_faults(tmp_path, text, wanted):
     assert any(wanted in fault for fault in faults(tmp_path, text))
+
+
+def test_a_percentage_may_stand_beside_its_grade_up_to_both_edges(tmp_path):
+    text = "subject\tregion\tpercent\tgrade\n"
+    text += "S1\tright_upper\t5\t1\nS1\tright_middle\t5\t2\nS1\tleft_upper\t100\t5\n"
+    found = read(tmp_path, text).set_index("region")
+    assert found["percent"].to_dict() == {"right_upper": 5, "right_middle": 5, "left_upper": 100}
+    assert found["grade"].to_dict() == {"right_upper": 1, "right_middle": 2, "left_upper": 5}
+    (fault,) = faults(tmp_path, text.replace("5\t2", "4.9\t2"))
+    assert fault.startswith("T, line 3, columns percent and grade: found '4.9' and '2', expected 5 to 25 percent")
+
+
+def test_names_of_regions_are_alike_in_case_blanks_hyphens_and_underscores(tmp_path):
+    text = "subject\tregion\tgrade\nS1\tRight Upper\t0\nS1\tright-middle\t0\nS2\tLEFT__upper\t0\n"
+    assert read(tmp_path, text)["region"].tolist() == ["right_middle", "right_upper", "left_upper"]
+    (fault,) = faults(tmp_path, text + "S1\tright_upper\t3\n")
+    assert "found 'S1' and 'right_upper' again (line 2)" in fault
+
+
+def test_zones_of_each_lung_have_their_own_names_and_no_lobe_is_lost():
+    names = list(LOBES_AND_ZONES.values())
+    assert len(set(names)) == 11 == max(LOBES_AND_ZONES) and names[0] == "right_upper"
+    assert LOBES_AND_ZONES[6] == "right_upper_zone" and LOBES_AND_ZONES[11] == "left_lower_zone"
+
+
+@pytest.mark.parametrize(
+    ("methods", "regions_of", "masked", "wanted"),
+    [
+        (["dram"], {"S1": ["right_upper"]}, [], ""),
+        (["dram"], {"S1": ["right_upper_zone"]}, ["S1"], "found no row about a region of a training scan"),
+        (["dram"], {"S3": ["right_upper"]}, [], "found no row about a region of a training scan"),
+        ([], {}, [], ""),
+        (["dram", "dram-supervised"], {"S1": ["right_upper"]}, ["S1"], ""),
+        (["dram", "dram-supervised"], {"S1": ["right_upper"]}, ["S2"], "no training scan with a lesion mask and a row"),
+    ],
+)
+def test_methods_need_rows_of_regions_that_training_scans_have(tmp_path, methods, regions_of, masked, wanted):
+    path = tmp_path / "lesions.tsv"
+    path.write_text("subject\tregion\tgrade\nS1\tRight-upper\t0\nS2\tright_upper\t0\n")
+    found = coverage_faults(path, read_table(path), regions_of=regions_of, masked=masked, methods=methods)
+    assert len(found) == bool(wanted) and all(wanted in fault for fault in found)

@@ -97,6 +97,8 @@ def test_misspelt_columns_do_not_hide_faults_of_rows():
         (["subject path", "S1 -"], "line 2, column path: found nothing, and nothing in column registered"),
         (["subject path registered", "S1 a b"], "line 2, column registered: found a value beside column path"),
         (["subject registered series", "S1 a 3"], "line 2, column series: found '3' beside a registered volume"),
+        (["subject path lesions", "S1 a z"], "line 2, column lesions: found 'z', which does not exist"),
+        (["subject registered lesions", "S1 a b"], "line 2, column lesions: found 'b' beside a registered volume"),
         (["subject registered lobes", "S1 a b"], "line 2, column lobes: found 'b' beside a registered volume"),
         (["subject path", "S1 a", "S2 ./a/"], "line 3, column path: found './a/' again (line 2), expected each scan"),
         (

@@ -226,4 +226,5 @@ def test_the_schema_of_the_metrics_names_no_other_table_of_the_folder():
     methods = ("clam", "dcam", "dcam-encoder", "dcam-supervised")
     assert all(fnmatch(f"evaluation/{method}.tsv", path) for method in methods)
     others = [f"evaluation/{m}_{name}.tsv" for m in methods for name in ("confusion", "confounders")]
+    others += [f"evaluation/{m}_{name}.tsv" for m in ("dram", "dram-cam") for name in ("percentages", "dice")]
     assert not any(fnmatch(other, path) for other in others)

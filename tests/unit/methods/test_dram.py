@@ -19,8 +19,9 @@ from lungtypes.methods import training as training_module
 from lungtypes.methods.dram_maps import lesion_mask, map_scan
 from lungtypes.methods.dram_networks import METHODS, build_network
 from lungtypes.methods.dram_regions import RegionScans
-from lungtypes.methods.dram_stages import load_dram, map_scans, segment_stage, train_stage
+from lungtypes.methods.dram_stages import load_dram, map_scans, segment_stage
 from lungtypes.methods.dram_targets import targets_of
+from lungtypes.methods.dram_training import train_stage
 from lungtypes.methods.training import Checkpoint
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -301,7 +302,7 @@ def test_what_cannot_be_trained_is_told(tmp_path):
     hu, labels, lesions, table = cohort()
     with pytest.raises(InputError, match="found no lesion masks"):
         trained_files(tmp_path, scans_of(hu, labels, None), table, "dram-supervised")
-    with pytest.raises(InputError, match="found no row of a region of a training scan"):
+    with pytest.raises(InputError, match="found no row about a region that a training scan has"):
         trained_files(tmp_path, scans_of(hu, labels, None), table[table["subject"] == "S09"])
 
 
@@ -311,3 +312,30 @@ def test_grades_of_all_regions_are_classes_of_the_baseline_when_wanted(tmp_path)
     folder = trained_files(tmp_path, scans_of(hu, labels, None), table, "dram-cam", **changes)
     network, stored = load_dram(folder, "cpu")
     assert network.head.out_channels == 6 and stored["n_classes"] == 6
+
+
+def test_a_scan_without_a_mask_is_no_scan_without_lesions(tmp_path):
+    """Of scans 0-5 there is no mask: whatever the array holds there, the supervised network learns nothing from it."""
+    hu, labels, lesions, table = cohort()
+    masked = [row > 5 for row in range(N)]
+    folders = []
+    for name, filled in (("empty", 0), ("full", 1)):
+        lesions[:6] = filled
+        scans = RegionScans(hu, labels, lesions=lesions, with_lesions=masked, spacing_mm=2.0, **REGIONS)
+        folders.append(trained_files(tmp_path / name, scans, table, "dram-supervised"))
+    assert (folders[0] / "model.safetensors").read_bytes() == (folders[1] / "model.safetensors").read_bytes()
+    assert json.loads((folders[0] / "model.json").read_text())["train_regions"] == 2 * 3
+    scans = RegionScans(hu, labels, lesions=lesions, with_lesions=[False] * N, spacing_mm=2.0, **REGIONS)
+    with pytest.raises(InputError, match="found no lesion masks of training scans"):
+        trained_files(tmp_path / "none", scans, table, "dram-supervised")
+
+
+def test_learning_from_grades_forgets_the_percentages(tmp_path):
+    hu, labels, lesions, table = cohort()
+    scans = scans_of(hu, labels, lesions)
+    told = trained_files(tmp_path / "told", scans, table, learn_from="grade")
+    alone = trained_files(tmp_path / "alone", scans, graded(table))
+    exact = trained_files(tmp_path / "exact", scans, table)
+    one, two, three = ((folder / "model.safetensors").read_bytes() for folder in (told, alone, exact))
+    assert one == two != three
+    assert json.loads((told / "model.json").read_text())["train_percentages"] == 0

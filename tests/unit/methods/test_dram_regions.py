@@ -133,3 +133,13 @@ def test_grades_are_drawn_alike_and_regions_within_them():
     shares = np.bincount(grades[drawn], minlength=6) / 6000
     np.testing.assert_allclose(shares, [1 / 3, 0, 1 / 3, 0, 0, 1 / 3], atol=0.03)
     assert set(drawn) == set(range(100))
+
+
+def test_a_grade_that_was_given_stays_beside_its_percentage():
+    table = pd.DataFrame(
+        [("A", "right_upper", 5.0, 1.0), ("A", "left_upper", 5.0, np.nan)],
+        columns=["subject", "region", "percent", "grade"],
+    )
+    found = targets_of(table, ["A"], {1: "right_upper", 2: "left_upper"}, edges=EDGES)
+    assert found.grades.tolist() == [1, 2] and found.percents.tolist() == [5, 5]
+    assert np.isnan(found.graded().percents).all() and found.graded().grades.tolist() == [1, 2]

@@ -6,11 +6,14 @@ import pandas as pd
 import pydicom
 import pytest
 
+from lungtypes.cohort.lesion_table import read_lesion_table
 from lungtypes.errors import InputError
+from lungtypes.imaging.zones import LOBES, LOBES_AND_ZONES, REGIONS
 from lungtypes.phantom.clinical import grade
 from lungtypes.phantom.cohort import CohortPlan, plan_members, write_cohort
 from lungtypes.phantom.generated import require_replaceable
 
+EDGES = [0, 1, 5, 25, 50, 75, 100]
 PLAN = CohortPlan(seed=2, per_group=2, in_plane=32, corrupt=1, confounded=False)
 
 
@@ -32,6 +35,27 @@ def test_every_subject_has_a_study_a_clinical_row_and_truth(cohort):
     assert truth[truth.corrupt == 0].group.value_counts().tolist() == [2, 2, 2, 2]
     for name in ("lungs", "lobes", "lesions"):
         assert (cohort / "truth" / sheet.subject[0] / f"{name}.nii.gz").exists()
+
+
+def test_one_half_of_each_group_and_scanner_comes_with_lobes():
+    members = pd.DataFrame(plan_members(CohortPlan(1, 8, 32, 0, False)))
+    assert (members.groupby(["group", "scanner"]).lobes.sum() == 2).all()
+
+
+def test_readers_score_opacities_by_lobe_or_where_there_is_no_lobe_mask_by_zone(cohort):
+    sheet, scores, truth = (read(cohort, n) for n in ("subjects.tsv", "lobe_scores.tsv", "truth/subjects.tsv"))
+    groups, lobes = truth.set_index("subject").group, sheet.set_index("subject").lobes.fillna("")
+    for subject, rows in scores.groupby("subject"):
+        if lobes[subject]:
+            assert set(rows.region) <= set(LOBES.values()) and (cohort / f"lobes/{subject}.nii.gz").exists()
+        else:
+            assert set(rows.region) <= set(REGIONS.values()) and not (cohort / f"lobes/{subject}.nii.gz").exists()
+        if groups[subject] in ("control", "emphysema"):  # emphysema is no opacity
+            assert (rows.percent == 0).all()
+    diseased = scores[scores.subject.map(groups).isin(["fibrosis", "sarcoid"])]
+    assert diseased.percent.max() >= 20 and (diseased.percent % 5 == 0).all()
+    regions = tuple(LOBES_AND_ZONES.values())
+    read_lesion_table(cohort / "lobe_scores.tsv", subjects=list(sheet.subject), regions=regions, edges=EDGES)
 
 
 def test_clustering_labels_do_not_stand_in_the_clinical_table_or_sheet(cohort):

@@ -1,0 +1,27 @@
+"""Rule build_region_arrays: lung HU, lobes or zones, and lesion masks of all usable scans in their own space."""
+
+from pathlib import Path
+
+from lungtypes.cohort.gate import analysed_subjects, check_failures, status_table
+from lungtypes.imaging.region_files import sources_of, write_region_arrays
+from lungtypes.provenance import open_log, record
+
+open_log(snakemake.log[0])
+config, resampled = snakemake.params.config, [Path(folder) for folder in snakemake.input.resampled]
+statuses = status_table({folder.name: folder for folder in resampled})
+check_failures(statuses, max_failed_fraction=config["max_failed_fraction"], place="resampled/*/status.json")
+write_region_arrays(
+    snakemake.output.array,
+    snakemake.output.labels,
+    snakemake.output.description,
+    snakemake.output.get("lesions") or None,
+    scans=sources_of(
+        analysed_subjects(statuses),
+        resampled=resampled,
+        lobes=map(Path, snakemake.input.lobes),
+        lesions=map(Path, snakemake.input.lesions),
+    ),
+    splits=config["splits"],
+    **config["volumes"],
+)
+record(snakemake.params, snakemake.output, rule=snakemake.rule)

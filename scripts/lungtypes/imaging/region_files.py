@@ -1,0 +1,170 @@
+"""Scans with the regions that lesion percentages are about, as arrays on disk: HU, labels and lesion masks."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from lungtypes.imaging.geometry import Volume, from_sitk, read_volume, to_sitk
+from lungtypes.imaging.hounsfield import OUTSIDE
+from lungtypes.imaging.resample import resample_labels
+from lungtypes.imaging.volume_files import read_cohort_array, require_held, require_scans
+from lungtypes.imaging.volumes import CohortGrid, grid_around, lung_hu_on_grid, share_inside
+from lungtypes.imaging.zones import LOBES, lung_regions
+from lungtypes.provenance import write_json
+
+logger = logging.getLogger(__name__)
+
+
+LOBES_FILE, LESIONS_FILE = "lobes.nii.gz", "lesions.nii.gz"
+
+
+@dataclass(frozen=True)
+class RegionSource:
+    """Where a scan lies: a folder with ct.nii.gz and lungs.nii.gz; files of its lobes (1-5) and lesions, or None."""
+
+    folder: Path
+    lobes: Path | None
+    lesions: Path | None
+
+
+@dataclass(frozen=True)
+class RegionCohort:
+    """Scans with regions, in the order of ``subjects``; arrays are (N, Z, Y, X).
+
+    array : int16 HU, OUTSIDE where no lung is. labels : uint8, see LOBES_AND_ZONES. lesions : uint8, 1 where a lesion
+    is, or None; it says nothing of scans whose ``with_lesions`` is False. grids : each scan's own.
+    """
+
+    array: NDArray[np.int16]
+    labels: NDArray[np.uint8]
+    lesions: NDArray[np.uint8] | None
+    with_lesions: tuple[bool, ...]
+    subjects: tuple[str, ...]
+    splits: tuple[str, ...]
+    grids: tuple[CohortGrid, ...]
+
+    @property
+    def spacing_mm(self) -> float:
+        """Of all grids."""
+        return self.grids[0].spacing_mm
+
+
+def write_region_arrays(
+    array_file: str | Path,
+    labels_file: str | Path,
+    description_file: str | Path,
+    lesions_file: str | Path | None,
+    *,
+    scans: Mapping[str, RegionSource],
+    splits: Mapping[str, str],
+    size: int,
+    spacing_mm: float,
+) -> None:
+    """Write every scan in a cube of ``size`` voxels around its lungs, scan by scan (memory of one scan).
+
+    Regions are the lobes where the scan has them, else the upper, middle and lower zone of each lung. Lesions are
+    written when there is a file for them. The description says for each scan which regions it has and whether it has a
+    lesion mask; its grid, and the share of its lungs that the cube holds.
+
+    Raises InputError when fewer than three scans are left, or a cube holds less than 90 % of a scan's lungs.
+    """
+    require_scans(scans)
+    files = {"array": (array_file, np.int16), "labels": (labels_file, np.uint8)}
+    if lesions_file:
+        files["lesions"] = (lesions_file, np.uint8)
+    parts = {name: Path(file).with_name(f".part-{os.getpid()}-{Path(file).name}") for name, (file, _) in files.items()}
+    try:
+        arrays = {
+            name: np.lib.format.open_memmap(parts[name], mode="w+", dtype=kind, shape=(len(scans), size, size, size))
+            for name, (_, kind) in files.items()
+        }
+        grids, shares = [], []
+        for number, source in enumerate(scans.values()):
+            ct, lungs = (read_volume(source.folder / f"{name}.nii.gz") for name in ("ct", "lungs"))
+            grid = grid_around(lungs, size=size, spacing_mm=spacing_mm)
+            arrays["array"][number] = lung_hu_on_grid(ct, lungs, grid)
+            regions = resample_labels(_regions(source, lungs), grid.reference(), min_share=1e-3)
+            arrays["labels"][number] = np.where(arrays["array"][number] != OUTSIDE, regions, 0)
+            if lesions_file and source.lesions:
+                arrays["lesions"][number] = nearest_on_grid(read_volume(source.lesions), grid)
+            grids.append(grid), shares.append(round(share_inside(lungs, grid), 4))
+        for array in arrays.values():
+            array.flush()
+        del arrays
+        require_held(scans, shares, size=size, spacing_mm=spacing_mm, key="dram.volumes")
+        for name, (file, _) in files.items():
+            os.replace(parts[name], file)
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+    labelling = ["lobes" if source.lobes else "zones" for source in scans.values()]
+    description = {
+        "subjects": list(scans),
+        "splits": [splits[s] for s in scans],
+        "outside": OUTSIDE,
+        "space": "native",
+        "grids": [asdict(grid) for grid in grids],
+        "lung_share_in_box": shares,
+        "labelling": labelling,
+        "lesions": [bool(lesions_file and source.lesions) for source in scans.values()],
+    }
+    write_json(description_file, description)
+    logger.info("%d scans with lobes, %d with zones of each lung", labelling.count("lobes"), labelling.count("zones"))
+
+
+def sources_of(
+    subjects: Iterable[str], *, resampled: Iterable[Path], lobes: Iterable[Path], lesions: Iterable[Path]
+) -> dict[str, RegionSource]:
+    """Where the scans of ``subjects`` lie, from folders named by subject, of some or of all of them.
+
+    resampled : has lobes.nii.gz too where the user gave lobes. lobes : those that were warped from a template.
+    lesions : the user's masks. A mask that was refused, and lobes that could not be warped, leave no file: the scan
+    counts as one without, and a warning says so.
+    """
+    folders = [{folder.name: folder for folder in kind} for kind in (resampled, lobes, lesions)]
+    found = {}
+    for subject in subjects:
+        own, warped, masks = (kind.get(subject) for kind in folders)
+        files = [own / LOBES_FILE, warped and warped / LOBES_FILE, masks and masks / LESIONS_FILE]
+        given, from_template, lesion = (file if file and file.exists() else None for file in files)
+        for folder, file, name in ((warped, from_template, "lobes"), (masks, lesion, "lesion mask")):
+            if folder and not file:
+                reason = json.loads((folder / "status.json").read_text())["message"]
+                logger.warning("subject %s goes on without %s: %s", subject, name, reason)
+        found[subject] = RegionSource(own, given or from_template, lesion)
+    return found
+
+
+def read_region_arrays(
+    array_file: str | Path, labels_file: str | Path, description_file: str | Path, lesions_file: str | Path | None
+) -> RegionCohort:
+    """Read what :func:`write_region_arrays` wrote; arrays are read-only memory maps."""
+    cohort = read_cohort_array(array_file, description_file)
+    labels, lesions = (
+        np.load(file, mmap_mode="r", allow_pickle=False) if file else None for file in (labels_file, lesions_file)
+    )
+    with_lesions = tuple(json.loads(Path(description_file).read_text())["lesions"])
+    return RegionCohort(cohort.array, labels, lesions, with_lesions, cohort.subjects, cohort.splits, cohort.grids)
+
+
+def nearest_on_grid(mask: Volume, grid: CohortGrid) -> NDArray[np.uint8]:
+    """A mask of 0 and 1 on a grid: of each voxel the nearest one of the mask, 0 beyond it."""
+    image = to_sitk(mask.with_array((mask.array > 0).astype(np.uint8)))
+    return from_sitk(sitk.Resample(image, grid.reference(), sitk.Transform(), sitk.sitkNearestNeighbor, 0)).array
+
+
+def _regions(source: RegionSource, lungs: Volume) -> Volume:
+    """Lobes as they are, else zones with the labels after those of the lobes."""
+    if source.lobes:
+        return read_volume(source.lobes)
+    zones = lung_regions(lungs.array)
+    return lungs.with_array(np.where(zones > 0, zones + len(LOBES), 0).astype(np.uint8))

@@ -1,0 +1,185 @@
+# dRAM: lesion maps learnt from how much of each lobe or zone is diseased. {method} is dram or one of its references;
+# they alone see the lesion table and lesion masks.
+DRAM_METHODS = ("dram", "dram-cam", "dram-supervised")
+LESIONS = results("lesions/{subject}")
+GIVEN_LESIONS = [
+    LESIONS.format(subject=s) for s in SCANNED if sheet_value("lesions", s)
+]
+REGION_ARRAYS = {
+    "array": results("cohort/regions.npy"),
+    "labels": results("cohort/regions_labels.npy"),
+    "description": results("cohort/regions.json"),
+}
+REGION_LESIONS = results("cohort/regions_lesions.npy") if GIVEN_LESIONS else []
+DRAM_MODEL = {
+    "weights": results("{method}/model.safetensors"),
+    "description": results("{method}/model.json"),
+    "history": results("{method}/history.tsv"),
+}
+DRAM_TABLES = {
+    "phenotype": results("{method}/phenotype.tsv"),
+    "percentages": results("{method}/percentages.tsv"),
+}
+DRAM_MAPS = {
+    "maps": results("{method}/maps/{method}"),
+    "masks": results("{method}/maps/{method}-lesions"),
+}
+DRAM_EVALUATION = {
+    "percentages": results("evaluation/{method}_percentages.tsv"),
+    "dice": results("evaluation/{method}_dice.tsv"),
+}
+DRAM_OUTPUTS = [
+    path.format(method=method)
+    for method in config["dram"]["methods"]
+    for files in (DRAM_MODEL, DRAM_TABLES, DRAM_MAPS, DRAM_EVALUATION)
+    for path in files.values()
+]
+
+
+rule adopt_lesions:
+    input:
+        scan=INGESTED,
+        lesions=sheet_file("lesions"),
+    output:
+        folder=directory(LESIONS),
+    log:
+        results("logs/adopt_lesions/{subject}.log"),
+    benchmark:
+        results("benchmarks/adopt_lesions/{subject}.tsv")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        config=settings("strict"),
+        results=results_folder,
+        code=stamp("lungtypes.imaging.given", script="adopt_lesions.py"),
+    script:
+        "../../scripts/adopt_lesions.py"
+
+
+rule build_region_arrays:
+    input:
+        resampled=expand(RESAMPLED, subject=SCANNED),
+        lobes=warped_lobes,
+        lesions=GIVEN_LESIONS,
+    output:
+        **REGION_ARRAYS,
+        lesions=REGION_LESIONS,
+    log:
+        results("logs/build_region_arrays.log"),
+    benchmark:
+        results("benchmarks/build_region_arrays.tsv")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        config={
+            "volumes": config["dram"]["volumes"],
+            "max_failed_fraction": config["max_failed_fraction"],
+            "splits": INPUTS.splits,
+        },
+        results=results_folder,
+        code=stamp("lungtypes.imaging.region_files", script="build_region_arrays.py"),
+    script:
+        "../../scripts/build_region_arrays.py"
+
+
+rule train_dram:
+    input:
+        **REGION_ARRAYS,
+        lesions=lesions_of_supervised,
+        table=lesion_table,
+    output:
+        **DRAM_MODEL,
+    log:
+        results("logs/train_dram/{method}.log"),
+    benchmark:
+        results("benchmarks/train_dram/{method}.tsv")
+    wildcard_constraints:
+        method="|".join(DRAM_METHODS),
+    conda:
+        ENVIRONMENT
+    threads: config["torch_threads"]
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=1440,
+    params:
+        config={
+            **{
+                k: config["dram"][k]
+                for k in ("learn_from", "edges", "regions", "network", "training")
+            },
+            **{k: config[k] for k in ("seed", "device", "torch_threads")},
+        },
+        results=results_folder,
+        code=stamp("lungtypes.methods.dram_training", script="train_dram.py"),
+    script:
+        "../../scripts/train_dram.py"
+
+
+rule segment_dram:
+    input:
+        **REGION_ARRAYS,
+        model=DRAM_MODEL["weights"],
+        settings=DRAM_MODEL["description"],
+        table=lesion_table,
+    output:
+        **DRAM_TABLES,
+        **{name: directory(path) for name, path in DRAM_MAPS.items()},
+    log:
+        results("logs/segment_dram/{method}.log"),
+    benchmark:
+        results("benchmarks/segment_dram/{method}.tsv")
+    wildcard_constraints:
+        method="|".join(DRAM_METHODS),
+    conda:
+        ENVIRONMENT
+    threads: config["torch_threads"]
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=240,
+    params:
+        config={
+            "mask": config["dram"]["mask"],
+            **{k: config[k] for k in ("device", "torch_threads")},
+        },
+        results=results_folder,
+        code=stamp("lungtypes.methods.dram_stages", script="segment_dram.py"),
+    script:
+        "../../scripts/segment_dram.py"
+
+
+rule evaluate_dram:
+    input:
+        **REGION_ARRAYS,
+        lesions=REGION_LESIONS,
+        percentages=DRAM_TABLES["percentages"],
+        masks=DRAM_MAPS["masks"],
+    output:
+        **DRAM_EVALUATION,
+    log:
+        results("logs/evaluate_dram/{method}.log"),
+    benchmark:
+        results("benchmarks/evaluate_dram/{method}.tsv")
+    wildcard_constraints:
+        method="|".join(DRAM_METHODS),
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        config={"edges": config["dram"]["edges"]},
+        results=results_folder,
+        code=stamp("lungtypes.evaluation.segmentation_files", script="evaluate_dram.py"),
+    script:
+        "../../scripts/evaluate_dram.py"
