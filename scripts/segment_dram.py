@@ -21,11 +21,12 @@ names = tuple(LOBES_AND_ZONES.values())
 segment_stage(
     Path(snakemake.output.phenotype).parent,
     network,
-    {**settings, "mask": config["mask"]},
+    settings,
     scans_of(cohort, settings["regions"]),
     cohort.subjects,
     cohort.splits,
     read_lesion_table(inputs.table, subjects=(), regions=names, edges=settings["edges"]),
+    mask_from=config["mask"],
     grids=cohort.grids,
     device=device,
 )

@@ -35,14 +35,16 @@ def map_scans(
     scans: RegionScans,
     rows: Sequence[int],
     *,
+    mask_from: Mapping[str, str],
     device: str,
 ) -> Iterator[tuple[ScanMap, NDArray[np.bool_]]]:
-    """The map of each of ``rows`` and its lesions, by the settings' rule.
+    """The map of each of ``rows`` and its lesions.
 
+    mask_from : source and rule, see :func:`map_scan` and :func:`lesion_mask`.
     ``dram-supervised`` learnt where lesions are: its mask is the half of its probability, nothing else.
     """
     supervised = settings["method"] == "dram-supervised"
-    rule = "half" if supervised else settings["mask"]["rule"]
+    rule = "half" if supervised else mask_from["rule"]
     for row in rows:
         found = map_scan(
             network,
@@ -52,7 +54,7 @@ def map_scans(
             device=device,
             precision=settings["precision"],
             batch=settings["batch"],
-            source=settings["mask"]["source"],
+            source=mask_from["source"],
         )
         yield found, lesion_mask(found, rule=rule, with_candidates=not supervised)
 
@@ -66,6 +68,7 @@ def segment_stage(
     splits: Sequence[str],
     table: pd.DataFrame | None,
     *,
+    mask_from: Mapping[str, str],
     grids: Sequence[object],
     device: str,
 ) -> None:
@@ -74,7 +77,7 @@ def segment_stage(
     Parameters
     ----------
     table : what is given, of any scan; ``None`` for new subjects of whom nothing is known.
-    grids : one :class:`lungtypes.imaging.volumes.CohortGrid` a scan.
+    mask_from : see :func:`map_scans`. grids : one :class:`lungtypes.imaging.volumes.CohortGrid` a scan.
 
     maps/{method} has each scan's heat in 0-1, maps/{method}-lesions its mask; float32 NIfTI on the scan's grid.
     """
@@ -88,7 +91,7 @@ def segment_stage(
         whole_folder(folder / "maps" / method) as heats,
         whole_folder(folder / "maps" / f"{method}-lesions") as masks,
     ):
-        found = map_scans(network, settings, scans, range(len(subjects)), device=device)
+        found = map_scans(network, settings, scans, range(len(subjects)), mask_from=mask_from, device=device)
         for row, (scan_map, mask) in enumerate(found):
             for place, array in ((heats, scan_map.heat), (masks, mask)):
                 write_volume(grids[row].volume(array.astype(np.float32)), place / f"{subjects[row]}.nii.gz")

@@ -44,7 +44,6 @@ def train_stage(
     seed: int,
     device: str,
     checkpoint: Checkpoint,
-    mask: Mapping[str, object] | None = None,
     learn_from: LearnFrom = "percent",
 ) -> None:
     """Train on the training scans' regions, and write ``model`` and ``history.tsv`` to ``folder``.
@@ -56,7 +55,6 @@ def train_stage(
     edges : of the grades, in percent.
     regions : size, window_hu, margin_mm. network : see :func:`build_network`, and cam_target: ``presence`` of disease
         or ``grade``. training : see :class:`dram.Training`.
-    mask : source and rule, see :func:`lesion_mask`, to lie with the model; else they are said when it segments.
     learn_from : ``percent`` takes the exact number where there is one, ``grade`` the bounds of its grade alone.
 
     Raises InputError when no training region is known, or there are no masks to learn from.
@@ -96,7 +94,6 @@ def train_stage(
         "n_classes": n_classes,
         "n_parameters": n_parameters(built),
         "regions": dict(regions),
-        **({} if mask is None else {"mask": dict(mask)}),
         "names": {str(label): name for label, name in names.items()},
         "edges": list(edges),
         "batch": training["batch"],

@@ -199,7 +199,6 @@ def settings(**changes):
         "regions": REGIONS,
         "network": NETWORK,
         "training": TRAINING,
-        "mask": MASK,
         "seed": 1,
         "device": "cpu",
     } | changes
@@ -221,7 +220,9 @@ def files(request, tmp_path_factory):
     network, stored = load_dram(folder, "cpu")
     mixed = pd.concat([table[table["region"] == "right_upper"], graded(table)[table["region"] == "left_upper"]])
     grid = CohortGrid(hu.shape[1:], 2.0, (1.0, 2.0, 3.0), ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
-    segment_stage(folder, network, stored, scans, SUBJECTS, SPLITS, mixed, grids=[grid] * N, device="cpu")
+    segment_stage(
+        folder, network, stored, scans, SUBJECTS, SPLITS, mixed, mask_from=MASK, grids=[grid] * N, device="cpu"
+    )
     return request.param, folder, scans, (hu, labels, lesions, mixed)
 
 
@@ -241,7 +242,9 @@ def test_tables_have_the_columns_of_their_schemas(files, name, schema):
 def test_maps_lie_on_the_scans_grids_and_agree_with_the_loaded_model(files):
     method, folder, scans, (_, labels, *_) = files
     network, stored = load_dram(folder, "cpu")
-    for row, (found, mask) in zip((0, 10), map_scans(network, stored, scans, (0, 10), device="cpu"), strict=True):
+    for row, (found, mask) in zip(
+        (0, 10), map_scans(network, stored, scans, (0, 10), mask_from=MASK, device="cpu"), strict=True
+    ):
         heat = read_volume(folder / f"maps/{method}/{SUBJECTS[row]}.nii.gz")
         assert heat.spacing_mm == (2.0, 2.0, 2.0) and (heat.array[labels[row] == 0] == 0).all()
         np.testing.assert_allclose(heat.array, found.heat, atol=1e-5)
