@@ -153,6 +153,7 @@ def fit(
         method=method,
         names=LOBES,
         edges=EDGES,
+        learn_from="percent",  # the table has one of both
         regions=region_settings(options),
         network=network | {"cam_features": "encoder", "cam_target": "presence"} | changes,
         training={

@@ -48,7 +48,7 @@ def map_scan(
     device: str,
     precision: str,
     batch: int,
-    source: Source = "refined",
+    source: Source,
 ) -> ScanMap:
     """The map of one scan.
 
@@ -56,9 +56,9 @@ def map_scan(
     ----------
     free_below : a share (0-1); a region with a smaller one is free of lesions: the upper bound of grade 0. A
         classifier says so itself by its class 0.
-    source : ``refined`` takes the sigmoid of R where the network has attention (the source), ``dense`` that of D. On
-        small cubes D was the better one (Dice 0.52 and 0.41 after a short training on virtual pneumonia): R learns
-        labels with the foreground weighted up, so that it overflows, and the mean of neighbours loses edges there.
+    source : ``refined`` takes the sigmoid of R where the network has attention (the source), ``dense`` that of D,
+        which is better at faint lesions on small cubes: R learns labels with the foreground weighted up, so that it
+        overflows, and the mean of neighbours loses edges there.
 
     The heat of a classifier is the map of its largest class, ReLU, stretched to 0-1 within each region, and 0 for
     class 0; maps on a coarser grid are interpolated.

@@ -44,7 +44,7 @@ def train_stage(
     seed: int,
     device: str,
     checkpoint: Checkpoint,
-    learn_from: LearnFrom = "percent",
+    learn_from: LearnFrom,
 ) -> None:
     """Train on the training scans' regions, and write ``model`` and ``history.tsv`` to ``folder``.
 

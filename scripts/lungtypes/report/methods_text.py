@@ -223,9 +223,9 @@ def _dram_paragraphs(config: Mapping[str, object], models: Mapping[str, Mapping[
         f"{s('volumes.spacing_mm')} mm around the lungs. Each lobe (or third of a lung where no lobes were known) was "
         f"cut out with a margin of {m('regions.margin_mm')} mm, windowed to {m('regions.window_hu')} HU and resized to "
         f"{m('regions.size')} voxels along each axis; grades had the bounds {m('edges')} %. A 3D U-Net (first width "
-        f"{m('network.filters')}, {m('network.norm')} normalisation) was trained on {m('train_regions')} "
-        f"regions, {m('train_percentages')} of them with an exact percentage and the others with a grade; regions of "
-        f"which nothing was given were left out. Training took {s('training.epochs')} epochs of "
+        f"{m('network.filters')}, {m('network.norm')} normalisation) was trained on "
+        + "; ".join(_regions_learnt_from(method, model) for method, model in models.items())
+        + f". Regions of which nothing was given were left out. Training took {s('training.epochs')} epochs of "
         f"{s('training.regions_per_epoch')} regions (every grade drawn alike often; Adam, learning rate "
         f"{s('training.learning_rate')}, decay {s('training.decay')}, batch {s('training.batch')})."
     )
@@ -253,17 +253,35 @@ def _dram_paragraphs(config: Mapping[str, object], models: Mapping[str, Mapping[
     blocks.append(Paragraph(text))
     rule = {"otsu": f"above Otsu's threshold [{OTSU}] of the map in the scan's lungs", "half": "above 0.5"}
     source = f"{s('mask.source')} " if "dram" in models else ""  # the others have one map
+    mask = "Lesions."
+    if set(models) - {"dram-supervised"}:
+        mask += (
+            f" The mask holds voxels of the {source}map {rule.get(str(s('mask.rule')), UNSTATED)} that are "
+            "candidates (denser than 0.75 of Otsu's threshold of the region)."
+        )
+    if "dram" in models:
+        mask += f" Regions predicted below {_first_edge(first)} % count as free."
+    if "dram-cam" in models:
+        mask += " Regions that the baseline classifies as free of disease have no lesion."
+    if "dram-supervised" in models:
+        mask += " The supervised reference takes voxels above 0.5."
     blocks.append(
         Paragraph(
-            f"Lesions. The mask holds voxels of the {source}map {rule.get(str(s('mask.rule')), UNSTATED)} that are "
-            "candidates (denser than 0.75 of Otsu's threshold of the region); regions predicted below "
-            f"{_first_edge(first)} % count as free. The supervised reference takes voxels above 0.5. The burden is the "
-            "sum over regions of predicted percentage times volume. Predicted percentages were compared with given "
-            "ones by mean absolute error, bias and Pearson's correlation, and masks by Dice where masks were given; "
-            "training and held-out scans apart."
+            f"{mask} The burden is the sum over regions of predicted percentage times volume. Predicted percentages "
+            "were compared with given ones by mean absolute error, bias and Pearson's correlation, and masks by Dice where "
+            "masks were given; training and held-out scans apart."
         )
     )
     return blocks
+
+
+def _regions_learnt_from(method: str, model: Mapping[str, object]) -> str:
+    if method == "dram-supervised":
+        return f"{setting(model, 'train_regions')} regions of scans with a lesion mask ({method})"
+    return (
+        f"{setting(model, 'train_regions')} regions, {setting(model, 'train_percentages')} of them with an exact "
+        f"percentage and the others with a grade ({method})"
+    )
 
 
 def _first_edge(model: Mapping[str, object]) -> str:

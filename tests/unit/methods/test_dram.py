@@ -199,6 +199,7 @@ def settings(**changes):
         "regions": REGIONS,
         "network": NETWORK,
         "training": TRAINING,
+        "learn_from": "percent",
         "seed": 1,
         "device": "cpu",
     } | changes

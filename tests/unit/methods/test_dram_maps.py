@@ -60,7 +60,7 @@ def test_a_constant_network_gives_its_constant_in_every_region(scans):
 
 def test_a_region_does_not_depend_on_its_batch(scans):
     network = build_network("dram", NETWORK, n_classes=2, seed=1)
-    one, two = (map_scan(network, scans, 0, batch=n, **HOW) for n in (1, 2))
+    one, two = (map_scan(network, scans, 0, batch=n, source="refined", **HOW) for n in (1, 2))
     np.testing.assert_allclose(one.heat, two.heat, atol=1e-5)
 
 
@@ -69,12 +69,12 @@ def test_activation_maps_reach_from_0_to_1_and_a_healthy_region_has_none(scans, 
     network = build_network("dram-cam", NETWORK | {"cam_features": features}, n_classes=2, seed=1)
     with torch.no_grad():
         network.head.bias.copy_(torch.tensor([0.0, 50]))
-    found = map_scan(network, scans, 0, batch=2, **HOW)
+    found = map_scan(network, scans, 0, batch=2, source="refined", **HOW)
     assert found.heat.min() >= 0 and found.heat.max() > 0.8 and not found.free.any()
     assert all(np.isnan(share) for share in found.shares.values())
     with torch.no_grad():
         network.head.bias.copy_(torch.tensor([50.0, 0]))
-    found = map_scan(network, scans, 0, batch=2, **HOW)
+    found = map_scan(network, scans, 0, batch=2, source="refined", **HOW)
     assert (found.heat == 0).all() and (found.free == found.inside).all()
 
 
@@ -94,5 +94,5 @@ def test_the_baseline_is_the_way_down_of_the_same_unet():
 
 
 def test_a_scan_without_regions_has_an_empty_map(scans):
-    found = map_scan(build_network("dram", NETWORK, n_classes=2, seed=1), scans, 1, batch=2, **HOW)
+    found = map_scan(build_network("dram", NETWORK, n_classes=2, seed=1), scans, 1, batch=2, source="refined", **HOW)
     assert not found.inside.any() and not lesion_mask(found, rule="otsu", with_candidates=True).any()
