@@ -268,8 +268,8 @@ def _dram_paragraphs(config: Mapping[str, object], models: Mapping[str, Mapping[
     blocks.append(
         Paragraph(
             f"{mask} The burden is the sum over regions of predicted percentage times volume. Predicted percentages "
-            "were compared with given ones by mean absolute error, bias and Pearson's correlation, and masks by Dice where "
-            "masks were given; training and held-out scans apart."
+            "were compared with given ones by mean absolute error, bias and Pearson's correlation, and masks by Dice "
+            "where masks were given; training and held-out scans apart."
         )
     )
     return blocks
