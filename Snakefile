@@ -86,7 +86,7 @@ rule dcam:
 
 rule dram:
     input:
-        DRAM_OUTPUTS,
+        dram_outputs,
 
 
 rule evaluate:

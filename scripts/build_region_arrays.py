@@ -1,4 +1,4 @@
-"""Rule build_region_arrays: lung HU, lobes or zones, and lesion masks of all usable scans in their own space."""
+"""Rule build_region_arrays: lung HU, and lobes or zones, of all usable scans in their own space."""
 
 from pathlib import Path
 
@@ -14,12 +14,10 @@ write_region_arrays(
     snakemake.output.array,
     snakemake.output.labels,
     snakemake.output.description,
-    snakemake.output.get("lesions") or None,
     scans=sources_of(
         analysed_subjects(statuses),
         resampled=resampled,
         lobes=map(Path, snakemake.input.lobes),
-        lesions=map(Path, snakemake.input.lesions),
     ),
     splits=config["splits"],
     **config["volumes"],

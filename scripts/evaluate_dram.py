@@ -9,7 +9,9 @@ from lungtypes.provenance import open_log, record, write_table
 
 open_log(snakemake.log[0])
 inputs = snakemake.input
-cohort = read_region_arrays(inputs.array, inputs.labels, inputs.description, inputs.get("lesions"))
+cohort = read_region_arrays(
+    inputs.array, inputs.labels, inputs.description, inputs.get("lesions"), inputs.get("masked")
+)
 percentages = pd.read_csv(inputs.percentages, sep="\t", dtype={"subject": str, "given_kind": str})
 splits = dict(zip(cohort.subjects, cohort.splits, strict=True))
 table = percentage_table(percentages, splits, edges=snakemake.params.config["edges"])

@@ -15,7 +15,7 @@ config, inputs = snakemake.params.config, snakemake.input
 keep_freed_memory()
 make_deterministic(torch_threads=config["torch_threads"])
 device = choose_device(config["device"])
-cohort = read_region_arrays(inputs.array, inputs.labels, inputs.description, None)
+cohort = read_region_arrays(inputs.array, inputs.labels, inputs.description)
 network, settings = load_dram(Path(inputs.model).parent, device)
 names = tuple(LOBES_AND_ZONES.values())
 segment_stage(

@@ -13,10 +13,14 @@ from lungtypes.provenance import open_log, record
 
 open_log(snakemake.log[0], hide=[snakemake.input.table])
 config, method, inputs = dict(snakemake.params.config), snakemake.wildcards.method, snakemake.input
-checkpoint = checkpoint_of(snakemake.params, inputs, rule=f"{snakemake.rule}-{method}")
+read_whole = [path for path in inputs if path != inputs.table]  # of the table config["rows"] says what counts
+checkpoint = checkpoint_of(snakemake.params, read_whole, rule=f"{snakemake.rule}-{method}")
+config.pop("rows")
 keep_freed_memory()
 make_deterministic(torch_threads=config.pop("torch_threads"))
-cohort = read_region_arrays(inputs.array, inputs.labels, inputs.description, inputs.get("lesions"))
+cohort = read_region_arrays(
+    inputs.array, inputs.labels, inputs.description, inputs.get("lesions"), inputs.get("masked")
+)
 train_stage(
     Path(snakemake.output.weights).parent,
     scans_of(cohort, config["regions"]),

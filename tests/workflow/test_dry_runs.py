@@ -131,7 +131,9 @@ def test_lesion_masks_are_taken_in_for_dram_and_for_no_other_method(fake):
     with_column(fake, "lesions", ["m.nii.gz"] * 5)
     dram = with_scores(fake, "S00001\tleft_lower_zone\t1")
     write_study(fake, dram={**dram, "methods": ["dram-supervised"]})
-    assert fake.planned("dram")["adopt_lesions"] == 5
+    planned = fake.planned("dram")
+    assert planned["adopt_lesions"] == 5 and planned["build_region_lesions"] == 1
+    assert not {"adopt_lesions", "build_region_lesions"} & set(fake.planned("results/dram/phenotype.tsv"))
     assert not {"adopt_lesions", "build_region_arrays"} & set(fake.planned("clam"))
 
 
@@ -140,6 +142,8 @@ def test_dram_needs_its_table(fake):
     done = fake.snakemake("-n", check=False)
     assert done.returncode != 0 and "dram.methods: found dram without dram.table" in done.stdout
     write_study(fake)
+    done = fake.snakemake("-n", "dram", check=False)
+    assert done.returncode != 0 and "dram.methods is empty. Name dram" in done.stdout
     done = fake.snakemake("-n", "results/dram-cam/phenotype.tsv", check=False)
     assert done.returncode != 0 and "dram.table is empty. Name a table of lesion percentages" in done.stdout
     write_study(fake, dram=with_scores(fake, "S00001\tright_upper\t2"))

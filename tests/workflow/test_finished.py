@@ -269,7 +269,9 @@ def test_every_scan_has_its_lobes_or_zones_and_its_lesion_mask_if_there_is_one(f
     assert text["subjects"] == analysed(finished)
     given = [bool(sheet.lobes[s]) for s in text["subjects"]]
     assert text["labelling"] == ["lobes" if lobes else "zones" for lobes in given] and 0 < sum(given) < len(given)
-    assert text["lesions"] == [bool(sheet.lesions[s]) for s in text["subjects"]] and 0 < sum(text["lesions"]) < 8
+    masked = json.loads((finished.results / "cohort/regions_lesions.json").read_text())
+    assert masked["subjects"] == text["subjects"] and masked["refused"] == {}
+    assert masked["lesions"] == [bool(sheet.lesions[s]) for s in text["subjects"]] and 0 < sum(masked["lesions"]) < 8
     labels = np.load(finished.results / "cohort/regions_labels.npy")
     found = [set(np.unique(scan)) - {0} for scan in labels]
     assert found == [set(range(1, 6)) if lobes else set(range(6, 12)) for lobes in given]

@@ -98,6 +98,48 @@ def test_another_rule_for_lesion_masks_trains_nothing(finished):
     assert planned == {"segment_dram": 2, "evaluate_dram": 2, "dram": 1}
 
 
+@pytest.fixture
+def learnt(fake):
+    """Maps of dRAM that count as made, of empty files: S00001 has a lesion mask, S00002 is held out."""
+    rows = [row.split("\t") for row in (fake.folder / "config/subjects.tsv").read_text().splitlines()]
+    more = {"subject": ["split", "lesions"], "S00001": ["", "m.nii.gz"], "S00002": ["test", ""]}
+    rows = [row + more.get(row[0], ["", ""]) for row in rows]
+    (fake.folder / "config/subjects.tsv").write_text("\n".join("\t".join(row) for row in rows) + "\n")
+    scores = "subject\tregion\tpercent\nS00001\tleft_upper_zone\t10\nS00002\tleft_upper_zone\t20\n"
+    (fake.folder / "scores.tsv").write_text(scores)
+    dram = {"methods": ["dram", "dram-supervised"], "table": "scores.tsv"}
+    (fake.folder / "study.yaml").write_text(yaml.safe_dump({"dram": dram}))
+    (fake.folder / "m.nii.gz").touch()
+    files = [f"cohort/regions{end}" for end in (".npy", "_labels.npy", ".json", "_lesions.npy", "_lesions.json")]
+    folders = ["lesions/S00001"]
+    for method in dram["methods"]:
+        names = ("model.safetensors", "model.json", "history.tsv", "phenotype.tsv", "percentages.tsv")
+        files += [f"{method}/{name}" for name in names]
+        files += [f"evaluation/{method}_{name}.tsv" for name in ("percentages", "dice")]
+        folders += [f"{method}/maps/{method}", f"{method}/maps/{method}-lesions"]
+    for folder in folders:
+        (fake.results / folder).mkdir(parents=True)
+    for file in files:
+        (fake.results / file).parent.mkdir(parents=True, exist_ok=True)
+        (fake.results / file).touch()
+    fake.snakemake("dram", "--touch", "--forcerun", "train_dram", "--cores", "1")
+    assert fake.planned("dram") == {}
+    return fake
+
+
+def test_only_rows_of_training_scans_in_the_lesion_table_train_anew(learnt):
+    after = {"segment_dram": 2, "evaluate_dram": 2, "dram": 1}
+    edit(learnt.folder / "scores.tsv", "S00002\tleft_upper_zone\t20", "S00002\tleft_upper_zone\t21")
+    assert learnt.planned("dram") == after
+    edit(learnt.folder / "scores.tsv", "S00001\tleft_upper_zone\t10", "S00001\tleft_upper_zone\t11")
+    assert learnt.planned("dram") == {"train_dram": 2, **after}
+
+
+def test_lesion_masks_train_the_supervised_network_alone(learnt):
+    (learnt.results / "cohort/regions_lesions.npy").write_text("another mask")
+    assert learnt.planned("dram") == {"train_dram": 1, "segment_dram": 1, "evaluate_dram": 2, "dram": 1}
+
+
 def test_edited_row_reruns_that_subject_and_what_depends_on_the_cohort(finished, sheet):
     set_cell(sheet, 3, "series", "2")
     planned = finished.planned()

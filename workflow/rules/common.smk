@@ -12,6 +12,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from lungtypes.cohort.check import check_inputs, load_inputs
 from lungtypes.cohort.config import typed
+from lungtypes.cohort.lesion_table import rows_checksum
 from lungtypes.cohort.overrule import with_open_limits
 from lungtypes.cohort.plan_notes import plan_notes
 from lungtypes.cohort.sampling import sample_size
@@ -172,7 +173,27 @@ def lesion_table(wildcards):
 
 def lesions_of_supervised(wildcards):
     """The lesion masks, for dram-supervised alone: the other methods learn without them."""
-    return REGION_LESIONS if wildcards.method == "dram-supervised" else []
+    return REGION_LESIONS if wildcards.method == "dram-supervised" else {}
+
+
+def training_settings(wildcards):
+    """What dRAM is trained with, and a checksum of the training scans' rows: those of others train nothing anew."""
+    names = ("learn_from", "edges", "regions", "network", "training")
+    return {
+        **{name: config["dram"][name] for name in names},
+        **settings("seed", "device", "torch_threads"),
+        "rows": rows_checksum(lesion_table(wildcards), TRAINING),
+    }
+
+
+def dram_outputs(wildcards):
+    """The files of all methods of lesion maps; says so when there are none."""
+    if not DRAM_OUTPUTS:
+        raise WorkflowError(
+            "There is nothing to make: dram.methods is empty. Name dram (or one of its references, dram-cam and "
+            "dram-supervised) there, and its lesion table in dram.table."
+        )
+    return DRAM_OUTPUTS
 
 
 def scan_to_register(wildcards):

@@ -10,7 +10,10 @@ REGION_ARRAYS = {
     "labels": results("cohort/regions_labels.npy"),
     "description": results("cohort/regions.json"),
 }
-REGION_LESIONS = results("cohort/regions_lesions.npy") if GIVEN_LESIONS else []
+REGION_LESIONS = {
+    "lesions": results("cohort/regions_lesions.npy") if GIVEN_LESIONS else [],
+    "masked": results("cohort/regions_lesions.json"),
+}
 DRAM_MODEL = {
     "weights": results("{method}/model.safetensors"),
     "description": results("{method}/model.json"),
@@ -64,10 +67,8 @@ rule build_region_arrays:
     input:
         resampled=expand(RESAMPLED, subject=SCANNED),
         lobes=warped_lobes,
-        lesions=GIVEN_LESIONS,
     output:
         **REGION_ARRAYS,
-        lesions=REGION_LESIONS,
     log:
         results("logs/build_region_arrays.log"),
     benchmark:
@@ -90,11 +91,38 @@ rule build_region_arrays:
         "../../scripts/build_region_arrays.py"
 
 
+# Apart from the scans, so that masks with which lesions are merely compared train nothing anew.
+rule build_region_lesions:
+    input:
+        array=REGION_ARRAYS["array"],
+        description=REGION_ARRAYS["description"],
+        given=GIVEN_LESIONS,
+    output:
+        **REGION_LESIONS,
+    log:
+        results("logs/build_region_lesions.log"),
+    benchmark:
+        results("benchmarks/build_region_lesions.tsv")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        config={},
+        results=results_folder,
+        code=stamp("lungtypes.imaging.region_files", script="build_region_lesions.py"),
+    script:
+        "../../scripts/build_region_lesions.py"
+
+
 rule train_dram:
     input:
+        unpack(lesions_of_supervised),
         **REGION_ARRAYS,
-        lesions=lesions_of_supervised,
-        table=lesion_table,
+        # which of its rows count, the params say
+        table=ancient(lesion_table),
     output:
         **DRAM_MODEL,
     log:
@@ -111,13 +139,7 @@ rule train_dram:
         mem_mb=16000,
         runtime=1440,
     params:
-        config={
-            **{
-                k: config["dram"][k]
-                for k in ("learn_from", "edges", "regions", "network", "training")
-            },
-            **{k: config[k] for k in ("seed", "device", "torch_threads")},
-        },
+        config=training_settings,
         results=results_folder,
         code=stamp("lungtypes.methods.dram_training", script="train_dram.py"),
     script:
@@ -160,7 +182,7 @@ rule segment_dram:
 rule evaluate_dram:
     input:
         **REGION_ARRAYS,
-        lesions=REGION_LESIONS,
+        **REGION_LESIONS,
         percentages=DRAM_TABLES["percentages"],
         masks=DRAM_MAPS["masks"],
     output:

@@ -18,7 +18,7 @@ rule write_report:
         dcam=[expand(path, method=config["dcam"]["methods"]) for path in DCAM.values()],
         dram=DRAM_OUTPUTS,
         regions=(
-            [*REGION_ARRAYS.values(), REGION_LESIONS]
+            [*REGION_ARRAYS.values(), *REGION_LESIONS.values()]
             if config["dram"]["methods"]
             else []
         ),

@@ -14,7 +14,7 @@ from lungtypes.cohort.clinical import clinical_faults, external_faults, is_given
 from lungtypes.cohort.config import config_faults, k_faults, section_is_valid
 from lungtypes.cohort.config_files import file_faults
 from lungtypes.cohort.decisions import Decision, decision_faults, decisions_of, read_decisions
-from lungtypes.cohort.lesion_table import coverage_faults, lesion_faults
+from lungtypes.cohort.lesion_table import coverage_faults, lesion_faults, n_unused
 from lungtypes.cohort.sheet import read_sheet, sheet_faults, splits
 from lungtypes.cohort.tables import lines_text, read_table
 from lungtypes.errors import InputError
@@ -84,12 +84,13 @@ def check_inputs(
     if section_is_valid(config, schema, "evaluate"):
         evaluate = config["evaluate"]
         faults += reference_faults(evaluate["reference_table"], evaluate["reference_column"], parts)
-    n_lesion_rows = 0
+    n_lesion_rows = n_unusable = 0
     if section_is_valid(config, schema, "dram") and config["dram"]["table"]:
         table = _table(config["dram"], "table", faults)
         if table is not None:
             n_lesion_rows = len(table)
-            faults += _lesion_table_faults(config, table, sheet, parts)
+            found, n_unusable = _judge_lesion_table(config, table, sheet, parts)
+            faults += found
     decisions = _table(config, "decisions", faults)
     if decisions is not None:
         faults += decision_faults(config["decisions"], decisions, parts)
@@ -108,7 +109,7 @@ def check_inputs(
     decided = {} if decisions is None else decisions_of(decisions)
     n_clinical = 0 if clinical is None else len(clinical)
     applications = {} if apply is None else applications_of(apply, scans)
-    summary = _summary(parts, n_clinical, n_lesion_rows, len(decided))
+    summary = _summary(parts, n_clinical, _lesion_words(n_lesion_rows, n_unusable), len(decided))
     return Inputs(sheet.reset_index(drop=True), parts, decided, n_clinical, applications, summary)
 
 
@@ -186,35 +187,38 @@ def _cohort_faults(
     return faults
 
 
-def _lesion_table_faults(
+def _judge_lesion_table(
     config: Mapping[str, object], table: pd.DataFrame, sheet: pd.DataFrame | None, parts: Mapping[str, str]
-) -> list[str]:
-    """Faults of the lesion table by itself; without any, whether the methods find something to learn from."""
+) -> tuple[list[str], int]:
+    """Faults of the lesion table by itself; without any, whether the methods find something to learn from, and how
+    many rows no scan can use."""
     from lungtypes.imaging.zones import LOBES, LOBES_AND_ZONES, REGIONS  # scipy, for studies with such a table only
 
     section, path = config["dram"], config["dram"]["table"]
     names = tuple(LOBES_AND_ZONES.values())
     faults = lesion_faults(path, table, subjects=parts, regions=names, edges=section["edges"])
     if faults or not parts:
-        return faults
+        return faults, 0
     lobed, masked = (
         set(sheet["subject"][sheet[name] != ""]) if name in sheet else set() for name in ("lobes", "lesions")
     )
     template = config.get("template")
     every = isinstance(template, Mapping) and bool(template.get("lobes"))
-    regions = {
-        subject: (LOBES if every or subject in lobed else REGIONS).values()
-        for subject, part in parts.items()
-        if part == "train"
-    }
-    return coverage_faults(path, table, regions_of=regions, masked=masked, methods=section["methods"])
+    regions = {subject: tuple((LOBES if every or subject in lobed else REGIONS).values()) for subject in parts}
+    training = {subject: names for subject, names in regions.items() if parts[subject] == "train"}
+    faults = coverage_faults(path, table, regions_of=training, masked=masked, methods=section["methods"])
+    return faults, n_unused(table, regions)
 
 
-def _summary(parts: Mapping[str, str], n_clinical: int, n_lesion_rows: int, n_decisions: int) -> str:
+def _lesion_words(n_rows: int, n_unusable: int) -> str:
+    words = f", {n_rows} lesion row{'' if n_rows == 1 else 's'}" if n_rows else ""
+    return words + (f" ({n_unusable} about regions that their scans do not have)" if n_unusable else "")
+
+
+def _summary(parts: Mapping[str, str], n_clinical: int, lesion_rows: str, n_decisions: int) -> str:
     counts = {name: sum(part == name for part in parts.values()) for name in ("train", "test", "repeat")}
     words = {"train": "to learn from", "test": "held out", "repeat": "repeated"}
     scans = ", ".join(f"{n} {words[name]}" for name, n in counts.items() if n)
     decisions = f"{n_decisions or 'no'} decision{'' if n_decisions == 1 else 's'}"
     rows = f"{n_clinical or 'no'} clinical row{'' if n_clinical == 1 else 's'}"
-    rows += f", {n_lesion_rows} lesion row{'' if n_lesion_rows == 1 else 's'}" if n_lesion_rows else ""
-    return f"config, {len(parts)} scans ({scans}), {rows}, {decisions}: no fault found"
+    return f"config, {len(parts)} scans ({scans}), {rows}{lesion_rows}, {decisions}: no fault found"

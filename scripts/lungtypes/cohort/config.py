@@ -148,6 +148,11 @@ def _lesion_faults(section: Mapping[str, object]) -> list[str]:
     window = section["regions"]["window_hu"]
     if window[0] >= window[1]:
         faults.append("dram.regions.window_hu: found the larger value first, expected [low, high] in HU.")
+    if section["mask"]["source"] == "refined" and not section["network"]["attention_grid"]:
+        faults.append(
+            "dram.mask.source: found refined with dram.network.attention_grid 0, expected an attention. Set dense, or "
+            "a grid."
+        )
     return faults
 
 

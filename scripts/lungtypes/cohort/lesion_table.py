@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from lungtypes.errors import InputError
 
 REQUIRED = ("subject", "region")
 VALUES = ("percent", "grade")
+FEWEST = 3  # percentages: with fewer it is not judged whether they are shares
 
 
 def read_lesion_table(
@@ -73,9 +76,8 @@ def lesion_faults(
         return faults
     if table.empty:
         return [f"{path}: found no row, expected one for each subject and region that was read. Add them."]
-    blank, first = [""] * len(table), {}
-    columns = [table[name].tolist() if name in header else blank for name in (*REQUIRED, *VALUES)]
-    for line, subject, region, percent, grade in zip(table.index.tolist(), *columns, strict=True):
+    first = {}
+    for line, (subject, region, percent, grade) in zip(table.index.tolist(), _rows(table), strict=True):
         place = f"{path}, line {line}"
         faults += _name_faults(place, "subject", subject, subject, subjects, "an id of the sheet")
         faults += _name_faults(place, "region", region, region_name(region), regions, "a region")
@@ -86,7 +88,18 @@ def lesion_faults(
                 f"{place}, columns subject and region: found {subject!r} and {region!r} again (line {before}), "
                 "expected one row each. Remove one row."
             )
-    return faults
+    return faults or _share_faults(path, table)
+
+
+def rows_checksum(path: str | Path, subjects: Collection[str]) -> str:
+    """SHA-256 of what a table without faults says of ``subjects``, whatever the order of its rows and columns."""
+    rows = [(subject, region_name(region), *values) for subject, region, *values in _rows(read_table(path))]
+    return hashlib.sha256(json.dumps(sorted(row for row in rows if row[0] in subjects)).encode()).hexdigest()
+
+
+def n_unused(table: pd.DataFrame, regions_of: Mapping[str, Collection[str]]) -> int:
+    """Rows about regions that their scans do not have, such as lobes of a scan with zones."""
+    return sum(region_name(region) not in regions_of.get(subject, ()) for subject, region, *_ in _rows(table))
 
 
 def coverage_faults(
@@ -101,8 +114,7 @@ def coverage_faults(
 
     regions_of : names of each training scan's regions. masked : scans with a lesion mask.
     """
-    rows = zip(table["subject"].tolist(), map(region_name, table["region"].tolist()), strict=True)
-    known = {subject for subject, region in rows if region in regions_of.get(subject, ())}
+    known = {subject for subject, region, *_ in _rows(table) if region_name(region) in regions_of.get(subject, ())}
     if methods and not known:
         return [
             f"{path}: found no row about a region of a training scan, expected many: lobes (right_upper) of scans with "
@@ -115,6 +127,24 @@ def coverage_faults(
             f"{path}, expected some. Name the masks in column lesions of the sheet, or take dram-supervised out."
         ]
     return []
+
+
+def _rows(table: pd.DataFrame) -> list[tuple[str, str, str, str]]:
+    """subject, region, percent and grade of each row as they stand; empty where a column is absent."""
+    blank = [""] * len(table)
+    columns = (table[name].tolist() if name in table else blank for name in (*REQUIRED, *VALUES))
+    return list(zip(*columns, strict=True))
+
+
+def _share_faults(path: Path, table: pd.DataFrame) -> list[str]:
+    """Shares of 0-1 that were taken for percentages; whole numbers alone may well be percentages of 0 and 1."""
+    values = [float(percent) for _, _, percent, _ in _rows(table) if percent not in MISSING]
+    if len(values) < FEWEST or not 0 < max(values) <= 1 or all(value.is_integer() for value in values):
+        return []
+    return [
+        f"{path}, column percent: found nothing above {max(values):g}, expected percentages, 0 to 100. Multiply shares "
+        "by 100."
+    ]
 
 
 def _name_faults(place: str, column: str, found: str, name: str, known: Collection[str], what: str) -> list[str]:

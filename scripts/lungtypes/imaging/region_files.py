@@ -1,4 +1,4 @@
-"""Scans with the regions that lesion percentages are about, as arrays on disk: HU, labels and lesion masks."""
+"""Scans with the regions that lesion percentages are about, as arrays on disk: HU and labels; lesion masks apart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lungtypes.imaging.geometry import Volume, from_sitk, read_volume, to_sitk
 from lungtypes.imaging.hounsfield import OUTSIDE
 from lungtypes.imaging.resample import resample_labels
-from lungtypes.imaging.volume_files import read_cohort_array, require_held, require_scans
+from lungtypes.imaging.volume_files import Cohort, read_cohort_array, require_held, require_scans
 from lungtypes.imaging.volumes import CohortGrid, grid_around, lung_hu_on_grid, share_inside
 from lungtypes.imaging.zones import LOBES, lung_regions
 from lungtypes.provenance import write_json
@@ -29,11 +29,10 @@ LOBES_FILE, LESIONS_FILE = "lobes.nii.gz", "lesions.nii.gz"
 
 @dataclass(frozen=True)
 class RegionSource:
-    """Where a scan lies: a folder with ct.nii.gz and lungs.nii.gz; files of its lobes (1-5) and lesions, or None."""
+    """Where a scan lies: a folder with ct.nii.gz and lungs.nii.gz; the file of its lobes (1-5), or None."""
 
     folder: Path
     lobes: Path | None
-    lesions: Path | None
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,6 @@ def write_region_arrays(
     array_file: str | Path,
     labels_file: str | Path,
     description_file: str | Path,
-    lesions_file: str | Path | None,
     *,
     scans: Mapping[str, RegionSource],
     splits: Mapping[str, str],
@@ -71,16 +69,13 @@ def write_region_arrays(
 ) -> None:
     """Write every scan in a cube of ``size`` voxels around its lungs, scan by scan (memory of one scan).
 
-    Regions are the lobes where the scan has them, else the upper, middle and lower zone of each lung. Lesions are
-    written when there is a file for them. The description says for each scan which regions it has and whether it has a
-    lesion mask; its grid, and the share of its lungs that the cube holds.
+    Regions are the lobes where the scan has them, else the upper, middle and lower zone of each lung. The description
+    says for each scan which regions it has; its grid, and the share of its lungs that the cube holds.
 
     Raises InputError when fewer than three scans are left, or a cube holds less than 90 % of a scan's lungs.
     """
     require_scans(scans)
     files = {"array": (array_file, np.int16), "labels": (labels_file, np.uint8)}
-    if lesions_file:
-        files["lesions"] = (lesions_file, np.uint8)
     parts = {name: Path(file).with_name(f".part-{os.getpid()}-{Path(file).name}") for name, (file, _) in files.items()}
     try:
         arrays = {
@@ -94,8 +89,6 @@ def write_region_arrays(
             arrays["array"][number] = lung_hu_on_grid(ct, lungs, grid)
             regions = resample_labels(_regions(source, lungs), grid.reference(), min_share=1e-3)
             arrays["labels"][number] = np.where(arrays["array"][number] != OUTSIDE, regions, 0)
-            if lesions_file and source.lesions:
-                arrays["lesions"][number] = nearest_on_grid(read_volume(source.lesions), grid)
             grids.append(grid), shares.append(round(share_inside(lungs, grid), 4))
         for array in arrays.values():
             array.flush()
@@ -115,51 +108,85 @@ def write_region_arrays(
         "grids": [asdict(grid) for grid in grids],
         "lung_share_in_box": shares,
         "labelling": labelling,
-        "lesions": [bool(lesions_file and source.lesions) for source in scans.values()],
     }
     write_json(description_file, description)
     logger.info("%d scans with lobes, %d with zones of each lung", labelling.count("lobes"), labelling.count("zones"))
 
 
-def sources_of(
-    subjects: Iterable[str], *, resampled: Iterable[Path], lobes: Iterable[Path], lesions: Iterable[Path]
-) -> dict[str, RegionSource]:
+def write_region_lesions(
+    lesions_file: str | Path | None, masked_file: str | Path, *, cohort: Cohort, folders: Iterable[Path]
+) -> None:
+    """Write the user's lesion masks on the grids of a cohort in native space, scan by scan, and which scans have one.
+
+    lesions_file : uint8 (N, Z, Y, X), 1 where a lesion is; None when no scan of the sheet has a mask. masked_file : for
+    each scan whether it has a mask (``lesions``), and why the masks of others were refused (``refused``).
+    folders : named by subject, with lesions.nii.gz; a mask that was refused left its status.json alone.
+    """
+    named = {folder.name: folder for folder in folders}
+    own = [named.get(subject) for subject in cohort.subjects]
+    given = [folder is not None and (folder / LESIONS_FILE).exists() for folder in own]
+    refused = {folder.name: _message(folder) for folder, has in zip(own, given, strict=True) if folder and not has}
+    for subject, reason in refused.items():
+        logger.warning("subject %s goes on without lesion mask: %s", subject, reason)
+    if lesions_file:
+        part = Path(lesions_file).with_name(f".part-{os.getpid()}-{Path(lesions_file).name}")
+        try:
+            array = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=cohort.array.shape)
+            for row in np.flatnonzero(given):
+                array[row] = nearest_on_grid(read_volume(own[row] / LESIONS_FILE), cohort.grids[row])
+            array.flush()
+            del array
+            os.replace(part, lesions_file)
+        finally:
+            part.unlink(missing_ok=True)
+    write_json(masked_file, {"subjects": list(cohort.subjects), "lesions": given, "refused": refused})
+
+
+def sources_of(subjects: Iterable[str], *, resampled: Iterable[Path], lobes: Iterable[Path]) -> dict[str, RegionSource]:
     """Where the scans of ``subjects`` lie, from folders named by subject, of some or of all of them.
 
-    resampled : has lobes.nii.gz too where the user gave lobes. lobes : those that were warped from a template.
-    lesions : the user's masks. A mask that was refused, and lobes that could not be warped, leave no file: the scan
-    counts as one without, and a warning says so.
+    resampled : has lobes.nii.gz too where the user gave lobes. lobes : those that were warped from a template. Lobes
+    that could not be warped leave no file: the scan counts as one without, and a warning says so.
     """
-    folders = [{folder.name: folder for folder in kind} for kind in (resampled, lobes, lesions)]
+    folders = [{folder.name: folder for folder in kind} for kind in (resampled, lobes)]
     found = {}
     for subject in subjects:
-        own, warped, masks = (kind.get(subject) for kind in folders)
-        files = [own / LOBES_FILE, warped and warped / LOBES_FILE, masks and masks / LESIONS_FILE]
-        given, from_template, lesion = (file if file and file.exists() else None for file in files)
-        for folder, file, name in ((warped, from_template, "lobes"), (masks, lesion, "lesion mask")):
-            if folder and not file:
-                reason = json.loads((folder / "status.json").read_text())["message"]
-                logger.warning("subject %s goes on without %s: %s", subject, name, reason)
-        found[subject] = RegionSource(own, given or from_template, lesion)
+        own, warped = (kind.get(subject) for kind in folders)
+        files = [own / LOBES_FILE, warped and warped / LOBES_FILE]
+        given, from_template = (file if file and file.exists() else None for file in files)
+        if warped and not from_template:
+            logger.warning("subject %s goes on without lobes: %s", subject, _message(warped))
+        found[subject] = RegionSource(own, given or from_template)
     return found
 
 
 def read_region_arrays(
-    array_file: str | Path, labels_file: str | Path, description_file: str | Path, lesions_file: str | Path | None
+    array_file: str | Path,
+    labels_file: str | Path,
+    description_file: str | Path,
+    lesions_file: str | Path | None = None,
+    masked_file: str | Path | None = None,
 ) -> RegionCohort:
-    """Read what :func:`write_region_arrays` wrote; arrays are read-only memory maps."""
+    """Read what :func:`write_region_arrays` wrote, and :func:`write_region_lesions`; arrays are read-only memory maps.
+
+    Without ``masked_file`` no scan has a lesion mask.
+    """
     cohort = read_cohort_array(array_file, description_file)
     labels, lesions = (
         np.load(file, mmap_mode="r", allow_pickle=False) if file else None for file in (labels_file, lesions_file)
     )
-    with_lesions = tuple(json.loads(Path(description_file).read_text())["lesions"])
-    return RegionCohort(cohort.array, labels, lesions, with_lesions, cohort.subjects, cohort.splits, cohort.grids)
+    masked = json.loads(Path(masked_file).read_text())["lesions"] if masked_file else [False] * len(cohort.subjects)
+    return RegionCohort(cohort.array, labels, lesions, tuple(masked), cohort.subjects, cohort.splits, cohort.grids)
 
 
 def nearest_on_grid(mask: Volume, grid: CohortGrid) -> NDArray[np.uint8]:
     """A mask of 0 and 1 on a grid: of each voxel the nearest one of the mask, 0 beyond it."""
     image = to_sitk(mask.with_array((mask.array > 0).astype(np.uint8)))
     return from_sitk(sitk.Resample(image, grid.reference(), sitk.Transform(), sitk.sitkNearestNeighbor, 0)).array
+
+
+def _message(folder: Path) -> str:
+    return json.loads((folder / "status.json").read_text())["message"]
 
 
 def _regions(source: RegionSource, lungs: Volume) -> Volume:

@@ -103,8 +103,9 @@ def _scan(results: Results, cohort: Cohort, method: str, row: object) -> LesionS
 
 def _given_mask(results: Results, cohort: Cohort, place: int) -> Volume | None:
     """The lesion mask that came with the scan; None without one, or with an empty one."""
-    path, given = results.folder / "cohort/regions_lesions.npy", results.record("cohort/regions.json")["lesions"]
-    if not given[place] or not path.exists():  # the file of an earlier sheet may still lie there
+    path, masked = results.folder / "cohort/regions_lesions.npy", results.record("cohort/regions_lesions.json")
+    # the array of an earlier sheet may still lie there, so its being there is not enough
+    if not masked or not masked["lesions"][place] or not path.exists():
         return None
     mask = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)[place])
     return oriented_lps(cohort.grids[place].volume(mask)) if mask.any() else None

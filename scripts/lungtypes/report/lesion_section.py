@@ -14,7 +14,7 @@ from lungtypes.report.lesion_figures import plot_graded, plot_predicted
 from lungtypes.report.lesion_findings import agreement_words
 from lungtypes.report.lesion_numbers import SPLITS, agreement, region_rows
 from lungtypes.report.lesion_pictures import lesion_pictures
-from lungtypes.report.results import Results
+from lungtypes.report.results import Results, without_paths
 from lungtypes.report.style import ACCENT, draw_png
 
 WHAT = {
@@ -80,6 +80,10 @@ def _scan_blocks(results: Results, method: str) -> list[Block]:
     if len(absent):
         named = ", ".join(f"{r.subject} ({r.flag or 'no value'})" for r in absent.itertuples())
         blocks.append(Paragraph(f"Without a value: {named}. See their lobe or lung masks.", "warning"))
+    refused = results.record("cohort/regions_lesions.json").get("refused")
+    if refused:
+        named = "; ".join(f"{subject} ({without_paths(reason)})" for subject, reason in refused.items())
+        blocks.append(Paragraph(f"Lesion masks that were refused and not used: {named}.", "warning"))
     return blocks
 
 

@@ -121,6 +121,7 @@ def test_numbers_that_are_not_finite_are_refused():
         ),
         ({"dram__edges": [0, 5, 5, 100]}, "dram.edges: found [0, 5, 5, 100], expected rising percentages from 0 to 1"),
         ({"dram__edges": [0, 5, 25]}, "dram.edges: found [0, 5, 25], expected rising percentages from 0 to 100"),
+        ({"dram__network__attention_grid": 0}, "dram.mask.source: found refined with dram.network.attention_grid 0, "),
         ({"dram__regions__window_hu": [5, 5]}, "dram.regions.window_hu: found the larger value first"),
         ({"template__image": str(ROOT)}, f"template.image: found {str(ROOT)!r} without template.lungs, expected both"),
         ({"template__lungs": str(ROOT)}, f"template.lungs: found {str(ROOT)!r} without template.image, expected both"),
@@ -144,6 +145,10 @@ def test_numbers_that_are_not_finite_are_refused():
 def test_contradicting_values_are_refused(changes, expected):
     (fault,) = config_faults(changed(**changes), SCHEMA)
     assert fault.startswith(f"config, {expected}")
+
+
+def test_without_attention_the_dense_map_makes_the_mask():
+    assert config_faults(changed(dram__network__attention_grid=0, dram__mask__source="dense"), SCHEMA) == []
 
 
 def test_limits_of_the_lungs_have_new_names_and_hold_numbers():

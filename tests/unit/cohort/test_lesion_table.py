@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lungtypes.cohort.lesion_table import coverage_faults, read_lesion_table
+from lungtypes.cohort.lesion_table import coverage_faults, lesion_faults, read_lesion_table, rows_checksum
 from lungtypes.cohort.tables import read_table
 from lungtypes.errors import InputError
 from lungtypes.imaging.zones import LOBES_AND_ZONES
@@ -120,3 +120,35 @@ def test_methods_need_rows_of_regions_that_training_scans_have(tmp_path, methods
     path.write_text("subject\tregion\tgrade\nS1\tRight-upper\t0\nS2\tright_upper\t0\n")
     found = coverage_faults(path, read_table(path), regions_of=regions_of, masked=masked, methods=methods)
     assert len(found) == bool(wanted) and all(wanted in fault for fault in found)
+
+
+@pytest.mark.parametrize(
+    ("values", "is_fault"),
+    [
+        (["0", "0.3", "1"], True),
+        (["0", "0.3", "1.5"], False),
+        (["0", "1", "1"], False),  # whole numbers: percentages of a healthy cohort
+        (["0", "0", "0"], False),
+        (["0.3", "0.2", "NA"], False),  # too few to tell
+    ],
+)
+def test_shares_are_no_percentages(tmp_path, values, is_fault):
+    rows = [f"S1\t{region}\t{value}\t1\n" for region, value in zip(REGIONS, values, strict=True)]
+    text = "subject\tregion\tpercent\tgrade\n" + "".join(rows)
+    path = tmp_path / "lesions.tsv"
+    path.write_text(text)
+    found = lesion_faults(path, read_table(path), subjects=["S1"], regions=REGIONS, edges=[0, 0, 100])
+    wanted = [f"{path}, column percent: found nothing above 1, expected percentages, 0 to 100. Multiply shares by 100."]
+    assert found == (wanted if is_fault else [])
+
+
+def test_checksum_is_of_what_is_said_of_the_subjects_and_not_of_its_order(tmp_path):
+    def checksum(text):
+        (tmp_path / "lesions.tsv").write_text(text)
+        return rows_checksum(tmp_path / "lesions.tsv", ["S1", "S2"])
+
+    before = checksum("subject\tregion\tpercent\nS1\tleft_upper\t3\nS2\tleft_upper\t4\nS3\tleft_upper\t5\n")
+    same = checksum("region\tsubject\tgrade\tpercent\nLeft-upper\tS2\t\t4\nleft_upper\tS1\t\t3\nleft_upper\tS3\t\t9\n")
+    assert same == before
+    assert checksum("subject\tregion\tpercent\nS1\tleft_upper\t3\nS2\tleft_upper\t6\n") != before
+    assert checksum("subject\tregion\tpercent\nS1\tleft_upper\t3\n") != before

@@ -1,6 +1,7 @@
 """Region arrays: lobes where a scan has them, zones elsewhere, lesion masks of those that have one."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from lungtypes.errors import GeometryError, InputError
 from lungtypes.imaging.geometry import Volume, write_volume
 from lungtypes.imaging.given import check_given_lesions
 from lungtypes.imaging.hounsfield import OUTSIDE
-from lungtypes.imaging.region_files import read_region_arrays, sources_of, write_region_arrays
+from lungtypes.imaging.region_files import read_region_arrays, sources_of, write_region_arrays, write_region_lesions
+from lungtypes.imaging.volume_files import read_cohort_array
 from lungtypes.imaging.zones import LOBES_AND_ZONES
 
 SUBJECTS, SIDE = ("A", "B", "C"), 3.0
@@ -55,18 +57,19 @@ def arrays(folder, *, size=44, lesions=True):
         SUBJECTS,
         resampled=[folder / "resampled" / s for s in SUBJECTS],
         lobes=[folder / "lobes" / s for s in ("B", "C") if (folder / "lobes" / s).exists()],
-        lesions=[folder / "lesions" / s for s in ("A", "C")],
     )
-    names = ["regions.npy", "regions_labels.npy", "regions.json"]
-    files = [folder / name for name in names] + [folder / "regions_lesions.npy" if lesions else None]
+    files = [folder / name for name in ("regions.npy", "regions_labels.npy", "regions.json")]
     splits = dict(zip(SUBJECTS, ("train", "test", "train"), strict=True))
     write_region_arrays(*files, scans=sources, splits=splits, size=size, spacing_mm=SIDE)
-    return read_region_arrays(*files), json.loads((folder / "regions.json").read_text())
+    masks = [folder / "regions_lesions.npy" if lesions else None, folder / "regions_lesions.json"]
+    given = [folder / "lesions" / s for s in ("C", "A", "gone")] if lesions else []
+    write_region_lesions(*masks, cohort=read_cohort_array(files[0], files[2]), folders=given)
+    return read_region_arrays(*files, *masks), json.loads(Path(masks[1]).read_text())
 
 
 def test_regions_are_lobes_where_a_scan_has_them_else_zones_of_each_lung(built):
-    cohort, text = arrays(built)
-    assert text["labelling"] == ["lobes", "zones", "lobes"]
+    cohort, _ = arrays(built)
+    assert json.loads((built / "regions.json").read_text())["labelling"] == ["lobes", "zones", "lobes"]
     assert cohort.splits == ("train", "test", "train") and cohort.spacing_mm == SIDE
     voxel = SIDE**3 / FINE**3
     for row, labels in enumerate(cohort.labels):
@@ -85,8 +88,9 @@ def test_regions_are_lobes_where_a_scan_has_them_else_zones_of_each_lung(built):
 
 
 def test_lesions_arrive_where_they_are_and_a_scan_without_a_mask_says_so(built, caplog):
-    cohort, _ = arrays(built)
-    assert cohort.with_lesions == (True, False, False)
+    cohort, text = arrays(built)
+    assert cohort.with_lesions == (True, False, False) == tuple(text["lesions"])
+    assert text["refused"] == {"C": "found other grids"} and text["subjects"] == list(SUBJECTS)
     assert "subject C goes on without lesion mask: found other grids" in caplog.text
     mask = np.asarray(cohort.lesions[0]) > 0
     assert set(np.unique(cohort.lesions)) == {0, 1}
@@ -99,7 +103,8 @@ def test_lesions_arrive_where_they_are_and_a_scan_without_a_mask_says_so(built, 
 
 def test_without_any_mask_no_array_of_lesions_is_written(built):
     cohort, text = arrays(built, lesions=False)
-    assert cohort.lesions is None and not any(cohort.with_lesions) and text["lesions"] == [False] * 3
+    assert cohort.lesions is None and not any(cohort.with_lesions)
+    assert text["lesions"] == [False] * 3 and text["refused"] == {}
     assert not (built / "regions_lesions.npy").exists()
 
 

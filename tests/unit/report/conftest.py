@@ -271,7 +271,9 @@ def build_lesions(results: Path, method: str = "dram", *, masks: bool = True) ->
     np.save(results / "cohort/regions_labels.npy", np.stack([lungs] * 8))
     if masks:
         np.save(results / "cohort/regions_lesions.npy", lesions)
-    (results / "cohort/regions.json").write_text(json.dumps(cohort | {"lesions": [masks] * 8}))
+    (results / "cohort/regions.json").write_text(json.dumps(cohort))
+    masked = {"subjects": names, "lesions": [masks] * 8, "refused": {}}
+    (results / "cohort/regions_lesions.json").write_text(json.dumps(masked))
     folder = results / method
     for name, lesion in zip(names, lesions, strict=True):
         heat = volume(np.where(lesion > 0, 0.9, 0.1 * (lungs > 0)).astype(np.float32))

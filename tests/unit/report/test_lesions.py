@@ -381,7 +381,17 @@ def test_without_a_clinical_table_the_burden_was_not_compared(lesions):
 
 
 def test_mask_that_the_sheet_no_longer_names_is_not_drawn(lesions):
-    path = lesions.results / "cohort/regions.json"
+    path = lesions.results / "cohort/regions_lesions.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"lesions": [False] * 8}))
     _, picture = lesion_pictures(Results(lesions.results), "dram")
     assert "Dashed" not in picture.caption
+
+
+def test_refused_lesion_masks_are_named_with_their_reason(lesions):
+    assert "refused" not in texts(section(lesions))
+    path = lesions.results / "cohort/regions_lesions.json"
+    refused = {"L2": "/data/DOE^JOHN/m.nii.gz: found 3 voxels along x, expected 4."}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"refused": refused}))
+    (said,) = [p for p in of_kind(section(lesions), Paragraph) if "refused" in p.text]
+    assert said.tone == "warning" and "L2 (" in said.text and "found 3 voxels along x" in said.text
+    assert "DOE" not in said.text
