@@ -28,7 +28,7 @@ quality = [json.loads(path.read_text()) for path in sorted(results.glob("registe
 
 errors = pd.read_csv(results / "evaluation/dram_percentages.tsv", sep="\t").query("grade == 'all'").iloc[0]
 cohort = read_region_arrays(
-    *(results / f"cohort/{name}" for name in ("regions.npy", "regions_labels.npy", "regions.json")), None
+    *(results / f"cohort/{name}" for name in ("regions.npy", "regions_labels.npy", "regions.json"))
 )
 planted = [read_volume(truth / subject / "lesions.nii.gz") for subject in cohort.subjects]
 opacities = [v.with_array(np.isin(v.array, OPACITIES).astype(np.uint8)) for v in planted]

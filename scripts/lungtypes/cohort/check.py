@@ -148,13 +148,12 @@ def _cohort_faults(
     """What the sheet and the config do not allow together."""
     faults, place = [], config["subjects"]
     template = config.get("template")
-    if "registered" in sheet and isinstance(template, Mapping) and not template.get("image"):
-        lines = sheet.index[sheet["registered"] != ""].tolist()
-        if lines:
-            faults.append(
-                f"{place}, {lines_text(lines)}, column registered: found volumes in template space without a template, "
-                "expected template.image and template.lungs in the config. Name the template's two files there."
-            )
+    registered = sheet.index[sheet["registered"] != ""].tolist() if "registered" in sheet else []
+    if registered and isinstance(template, Mapping) and not template.get("image"):
+        faults.append(
+            f"{place}, {lines_text(registered)}, column registered: found volumes in template space without a "
+            "template, expected template.image and template.lungs in the config. Name the template's two files there."
+        )
     if section_is_valid(config, schema, "template") and template["frozen"] and not template["image"]:
         missing = [n for n in FROZEN_FILES if not Path(config["results"], "template", n).exists()]
         if missing:
@@ -170,19 +169,16 @@ def _cohort_faults(
         )
     elif parts and section_is_valid(config, schema, "clam") and section_is_valid(config, schema, "dcam"):
         faults += k_faults(config, n_training)
-    if section_is_valid(config, schema, "dcam") and config["dcam"]["methods"] and "registered" in sheet:
-        lines = sheet.index[sheet["registered"] != ""].tolist()
-        if lines and config["dcam"]["space"] == "native":
+    remedies = {
+        "dcam": "Set dcam.space to template, or leave dcam.methods empty.",
+        "dram": "Leave dram.methods empty, or give the scans themselves.",
+    }
+    for section, remedy in remedies.items():
+        native = section_is_valid(config, schema, section) and config[section].get("space", "native") == "native"
+        if registered and native and config[section]["methods"]:
             faults.append(
-                f"{place}, {lines_text(lines)}, column registered: found volumes in template space, expected scans of "
-                "their own space for dcam. Set dcam.space to template, or leave dcam.methods empty."
-            )
-    if section_is_valid(config, schema, "dram") and config["dram"]["methods"] and "registered" in sheet:
-        lines = sheet.index[sheet["registered"] != ""].tolist()
-        if lines:
-            faults.append(
-                f"{place}, {lines_text(lines)}, column registered: found volumes in template space, expected scans of "
-                "their own space for dram. Leave dram.methods empty, or give the scans themselves."
+                f"{place}, {lines_text(registered)}, column registered: found volumes in template space, expected "
+                f"scans of their own space for {section}. {remedy}"
             )
     return faults
 

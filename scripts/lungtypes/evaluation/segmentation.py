@@ -72,12 +72,17 @@ def percentage_table(percentages: pd.DataFrame, splits: Mapping[str, str], *, ed
     for (split, kind), rows in known.groupby([known["subject"].map(splits), "given_kind"], sort=False):
         given, predicted = rows["given"].to_numpy(float), rows["predicted"].to_numpy(float)
         if kind == "percent":
-            errors = percentage_errors(given, predicted, np.searchsorted(edges[1:-1], given, side="right"))
+            errors = percentage_errors(given, predicted, grade_of(given, edges))
         else:
             nearest = predicted - rows["error"].to_numpy(float)
             errors = percentage_errors(nearest, predicted, given.astype(np.int64)).assign(correlation=np.nan)
         parts.append(errors.assign(split=split, given_kind=kind)[parts[0].columns])
     return pd.concat(parts[1:] or parts, ignore_index=True)
+
+
+def grade_of(percents: NDArray[np.float64], edges: Sequence[float]) -> NDArray[np.int64]:
+    """The grade (n,) of percentages (n,): 0 below ``edges[1]``, and so on; an edge belongs to the grade above it."""
+    return np.searchsorted(np.asarray(edges[1:-1], float), percents, side="right").astype(np.int64)
 
 
 def percentage_errors(given: NDArray, predicted: NDArray, grades: NDArray[np.int64]) -> pd.DataFrame:

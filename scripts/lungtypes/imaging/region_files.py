@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,13 +15,12 @@ from numpy.typing import NDArray
 from lungtypes.imaging.geometry import Volume, from_sitk, read_volume, to_sitk
 from lungtypes.imaging.hounsfield import OUTSIDE
 from lungtypes.imaging.resample import resample_labels
-from lungtypes.imaging.volume_files import Cohort, read_cohort_array, require_held, require_scans
+from lungtypes.imaging.volume_files import Cohort, read_cohort_array, require_held, require_scans, whole_array
 from lungtypes.imaging.volumes import CohortGrid, grid_around, lung_hu_on_grid, share_inside
 from lungtypes.imaging.zones import LOBES, lung_regions
 from lungtypes.provenance import write_json
 
 logger = logging.getLogger(__name__)
-
 
 LOBES_FILE, LESIONS_FILE = "lobes.nii.gz", "lesions.nii.gz"
 
@@ -75,30 +73,19 @@ def write_region_arrays(
     Raises InputError when fewer than three scans are left, or a cube holds less than 90 % of a scan's lungs.
     """
     require_scans(scans)
-    files = {"array": (array_file, np.int16), "labels": (labels_file, np.uint8)}
-    parts = {name: Path(file).with_name(f".part-{os.getpid()}-{Path(file).name}") for name, (file, _) in files.items()}
-    try:
-        arrays = {
-            name: np.lib.format.open_memmap(parts[name], mode="w+", dtype=kind, shape=(len(scans), size, size, size))
-            for name, (_, kind) in files.items()
-        }
-        grids, shares = [], []
+    grids, shares, shape = [], [], (len(scans), size, size, size)
+    with (
+        whole_array(array_file, dtype=np.int16, shape=shape) as array,
+        whole_array(labels_file, dtype=np.uint8, shape=shape) as labels,
+    ):
         for number, source in enumerate(scans.values()):
             ct, lungs = (read_volume(source.folder / f"{name}.nii.gz") for name in ("ct", "lungs"))
             grid = grid_around(lungs, size=size, spacing_mm=spacing_mm)
-            arrays["array"][number] = lung_hu_on_grid(ct, lungs, grid)
+            array[number] = lung_hu_on_grid(ct, lungs, grid)
             regions = resample_labels(_regions(source, lungs), grid.reference(), min_share=1e-3)
-            arrays["labels"][number] = np.where(arrays["array"][number] != OUTSIDE, regions, 0)
+            labels[number] = np.where(array[number] != OUTSIDE, regions, 0)
             grids.append(grid), shares.append(round(share_inside(lungs, grid), 4))
-        for array in arrays.values():
-            array.flush()
-        del arrays
         require_held(scans, shares, size=size, spacing_mm=spacing_mm, key="dram.volumes")
-        for name, (file, _) in files.items():
-            os.replace(parts[name], file)
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
     labelling = ["lobes" if source.lobes else "zones" for source in scans.values()]
     description = {
         "subjects": list(scans),
@@ -129,16 +116,9 @@ def write_region_lesions(
     for subject, reason in refused.items():
         logger.warning("subject %s goes on without lesion mask: %s", subject, reason)
     if lesions_file:
-        part = Path(lesions_file).with_name(f".part-{os.getpid()}-{Path(lesions_file).name}")
-        try:
-            array = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=cohort.array.shape)
+        with whole_array(lesions_file, dtype=np.uint8, shape=cohort.array.shape) as array:
             for row in np.flatnonzero(given):
                 array[row] = nearest_on_grid(read_volume(own[row] / LESIONS_FILE), cohort.grids[row])
-            array.flush()
-            del array
-            os.replace(part, lesions_file)
-        finally:
-            part.unlink(missing_ok=True)
     write_json(masked_file, {"subjects": list(cohort.subjects), "lesions": given, "refused": refused})
 
 

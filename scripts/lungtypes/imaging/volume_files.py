@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from lungtypes.errors import InputError
 from lungtypes.imaging.geometry import Volume, read_volume
@@ -67,15 +68,10 @@ def write_cohort_array(
     share = share_inside(mask, grid)
     if share < 0.99:
         logger.warning("the cube holds %.0f %% of the template's lungs; raise volumes.size", 100 * share)
-    temporary = Path(array_file).with_name(f".part-{os.getpid()}.npy")
-    shape = (len(scans), *grid.shape)
-    array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.int16, shape=shape)
-    for number, folder in enumerate(scans.values()):
-        ct, lungs = read_volume(folder / "ct.nii.gz"), read_volume(folder / "lungs.nii.gz")
-        array[number] = lung_hu_on_grid(ct, lungs, grid)
-    array.flush()
-    del array
-    os.replace(temporary, array_file)
+    with whole_array(array_file, dtype=np.int16, shape=(len(scans), *grid.shape)) as array:
+        for number, folder in enumerate(scans.values()):
+            ct, lungs = read_volume(folder / "ct.nii.gz"), read_volume(folder / "lungs.nii.gz")
+            array[number] = lung_hu_on_grid(ct, lungs, grid)
     description = {"subjects": list(scans), "splits": [splits[s] for s in scans], "outside": OUTSIDE, **asdict(grid)}
     description["lung_share_in_box"] = round(share, 4)
     write_json(description_file, description)
@@ -98,21 +94,14 @@ def write_native_array(
     Raises InputError when fewer than three scans are left, or a cube holds less than 90 % of a scan's lungs.
     """
     require_scans(scans)
-    temporary = Path(array_file).with_name(f".part-{os.getpid()}.npy")
-    array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.int16, shape=(len(scans), size, size, size))
     grids, shares = [], []
-    for number, folder in enumerate(scans.values()):
-        ct, lungs = read_volume(folder / "ct.nii.gz"), read_volume(folder / "lungs.nii.gz")
-        grid = grid_around(lungs, size=size, spacing_mm=spacing_mm)
-        array[number] = lung_hu_on_grid(ct, lungs, grid)
-        grids.append(grid), shares.append(round(share_inside(lungs, grid), 4))
-    array.flush()
-    del array
-    try:
+    with whole_array(array_file, dtype=np.int16, shape=(len(scans), size, size, size)) as array:
+        for number, folder in enumerate(scans.values()):
+            ct, lungs = read_volume(folder / "ct.nii.gz"), read_volume(folder / "lungs.nii.gz")
+            grid = grid_around(lungs, size=size, spacing_mm=spacing_mm)
+            array[number] = lung_hu_on_grid(ct, lungs, grid)
+            grids.append(grid), shares.append(round(share_inside(lungs, grid), 4))
         require_held(scans, shares, size=size, spacing_mm=spacing_mm, key="volumes.native")
-        os.replace(temporary, array_file)
-    finally:
-        temporary.unlink(missing_ok=True)
     description = {"subjects": list(scans), "splits": [splits[s] for s in scans], "outside": OUTSIDE, "space": "native"}
     write_json(description_file, description | {"grids": [asdict(g) for g in grids], "lung_share_in_box": shares})
 
@@ -123,6 +112,19 @@ def read_cohort_array(array_file: str | Path, description_file: str | Path) -> C
     grids = tuple(_grid(entry) for entry in text.get("grids", ()))
     array = np.load(array_file, mmap_mode="r", allow_pickle=False)
     return Cohort(array, tuple(text["subjects"]), tuple(text["splits"]), grids[0] if grids else _grid(text), grids)
+
+
+@contextmanager
+def whole_array(file: str | Path, *, dtype: DTypeLike, shape: tuple[int, ...]) -> Iterator[NDArray]:
+    """A new array on disk to be filled scan by scan; ``file`` appears whole at the end, and not at all on an error."""
+    temporary = Path(file).with_name(f".part-{os.getpid()}-{Path(file).name}")
+    try:
+        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+        yield array
+        array.flush()
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def require_scans(scans: Mapping[str, object]) -> None:

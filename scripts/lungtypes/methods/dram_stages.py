@@ -13,6 +13,7 @@ from lungtypes.methods.dram_maps import ScanMap, lesion_mask, map_scan
 from lungtypes.methods.dram_networks import DenseRegression, RegionClassifier, build_network
 from lungtypes.methods.dram_regions import RegionScans
 from lungtypes.methods.dram_targets import Targets, targets_of
+from lungtypes.methods.map_groups import write_image
 from lungtypes.methods.model_files import read_model
 from lungtypes.provenance import whole_folder, write_table
 
@@ -81,8 +82,6 @@ def segment_stage(
 
     maps/{method} has each scan's heat in 0-1, maps/{method}-lesions its mask; float32 NIfTI on the scan's grid.
     """
-    from lungtypes.imaging.geometry import write_volume  # SimpleITK is needed here and not for the maps themselves
-
     names = {int(label): name for label, name in settings["names"].items()}
     edges, method = settings["edges"], settings["method"]
     given = None if table is None else targets_of(table, subjects, names, edges=edges)
@@ -93,8 +92,8 @@ def segment_stage(
     ):
         found = map_scans(network, settings, scans, range(len(subjects)), mask_from=mask_from, device=device)
         for row, (scan_map, mask) in enumerate(found):
-            for place, array in ((heats, scan_map.heat), (masks, mask)):
-                write_volume(grids[row].volume(array.astype(np.float32)), place / f"{subjects[row]}.nii.gz")
+            write_image(heats / f"{subjects[row]}.nii.gz", scan_map.heat, grids[row])
+            write_image(masks / f"{subjects[row]}.nii.gz", mask, grids[row])
             predicted = predicted_percents(scans, row, scan_map, mask)
             phenotypes.append(phenotype(subjects[row], splits[row], scan_map, predicted, mask, scans.voxel_ml))
             percentages += percentage_rows(subjects[row], row, predicted, given, names)

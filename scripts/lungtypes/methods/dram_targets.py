@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lungtypes.evaluation.segmentation import grade_of
 from lungtypes.methods.dram_regions import Region
 
 
@@ -45,11 +46,6 @@ class Targets:
         """Share (n,) of each region's grade among all of them."""
         counts = np.bincount(self.grades, minlength=len(self.edges) - 1)
         return counts[self.grades] / len(self)
-
-
-def grade_of(percents: NDArray[np.float64], edges: Sequence[float]) -> NDArray[np.int64]:
-    """The grade (n,) of percentages (n,): 0 below ``edges[1]``, and so on; an edge belongs to the grade above it."""
-    return np.searchsorted(np.asarray(edges[1:-1], float), percents, side="right").astype(np.int64)
 
 
 def targets_of(
