@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from lungtypes.errors import GeometryError
-from lungtypes.imaging.geometry import Volume, from_sitk, to_sitk
+from lungtypes.imaging.geometry import Volume, from_sitk, to_sitk, write_volume
 from lungtypes.imaging.hounsfield import AIR_HU, MAX_HU, OUTSIDE
 from lungtypes.imaging.resample import resample_labels
 
@@ -36,6 +37,10 @@ class CohortGrid:
         if array.shape != tuple(self.shape):
             raise GeometryError(f"array: found shape {array.shape}, expected {tuple(self.shape)} of the cohort grid.")
         return Volume(array, (self.spacing_mm,) * 3, self.origin_mm, np.asarray(self.direction, float))
+
+    def write_image(self, path: Path, array: NDArray) -> None:
+        """Write an array of the grid as float32 NIfTI with the grid's place in the world."""
+        write_volume(self.volume(array.astype(np.float32, copy=False)), path)
 
 
 def grid_around(lungs: Volume, *, size: int, spacing_mm: float) -> CohortGrid:

@@ -28,7 +28,6 @@ from lungtypes.methods.map_groups import (
     MapTables,
     describe_scan,
     with_zones_of_each_lung,
-    write_image,
     write_mean_ct,
 )
 from lungtypes.networks.cae import ConvolutionalAutoencoder
@@ -164,7 +163,7 @@ def _publish(
     voxel_ml = cohort.grid.spacing_mm**3 / 1000
     scans = zip(cohort.subjects, cohort.splits, clusters.tolist(), cohort.array, maps, strict=True)
     for subject, split, cluster, scan, found in scans:
-        write_image(folder / f"{subject}.nii.gz", found.importance, cohort.grid)
+        cohort.grid.write_image(folder / f"{subject}.nii.gz", found.importance)
         groups.add(cluster, found.importance, repeat=split == "repeat")
         name = {"subject": subject, "cluster": cluster}
         covered, rows = describe_scan(found.importance, scan, regions, name=name, voxel_ml=voxel_ml)
@@ -202,7 +201,7 @@ def _publish_official(
         maximum = max(maximum, float(official_raw(found.weighted_sum, size).max()))
     for subject, split, cluster, total in zip(cohort.subjects, cohort.splits, clusters.tolist(), sums, strict=True):
         importance = official_raw(total, size) / np.float32(maximum or 1.0)
-        write_image(folder / f"{subject}.nii.gz", importance, cohort.grid)
+        cohort.grid.write_image(folder / f"{subject}.nii.gz", importance)
         groups.add(cluster, importance, repeat=split == "repeat")
 
 

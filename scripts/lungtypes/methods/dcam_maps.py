@@ -27,7 +27,6 @@ from lungtypes.methods.map_groups import (
     MapTables,
     describe_scan,
     with_zones_of_each_lung,
-    write_image,
     write_mean_ct,
 )
 from lungtypes.provenance import whole_folder
@@ -131,7 +130,7 @@ def write_dense_maps(
         for number, explained in enumerate(found):
             stored[number] = explained.raw
             correlations.append(explained.uniform_correlation)
-            write_image(raw_folder / f"{scans.subjects[number]}.nii.gz", explained.raw, grids[number])
+            grids[number].write_image(raw_folder / f"{scans.subjects[number]}.nii.gz", explained.raw)
             if scans.splits[number] == "train":
                 lungs = scans.array[number] != OUTSIDE
                 spread.append(np.quantile(np.maximum(explained.raw[lungs], 0), QUANTILES))
@@ -142,10 +141,10 @@ def write_dense_maps(
         for number, subject in enumerate(scans.subjects):
             cluster = int(clusters[number])
             importance = np.clip(stored[number] / np.float32(scale), 0, 1)
-            write_image(own / f"{subject}.nii.gz", importance, grids[number])
+            grids[number].write_image(own / f"{subject}.nii.gz", importance)
             if to_template:
                 importance = to_template(subject, importance, grids[number])
-                write_image(brought / f"{subject}.nii.gz", importance, template.grid)
+                template.grid.write_image(brought / f"{subject}.nii.gz", importance)
             groups.add(cluster, importance, repeat=scans.splits[number] == "repeat")
             hu = np.asarray(template.array[number])
             weights = channels[cluster - 1]

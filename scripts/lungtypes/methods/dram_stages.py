@@ -13,7 +13,6 @@ from lungtypes.methods.dram_maps import ScanMap, lesion_mask, map_scan
 from lungtypes.methods.dram_networks import DenseRegression, RegionClassifier, build_network
 from lungtypes.methods.dram_regions import RegionScans
 from lungtypes.methods.dram_targets import Targets, targets_of
-from lungtypes.methods.map_groups import write_image
 from lungtypes.methods.model_files import read_model
 from lungtypes.provenance import whole_folder, write_table
 
@@ -92,8 +91,8 @@ def segment_stage(
     ):
         found = map_scans(network, settings, scans, range(len(subjects)), mask_from=mask_from, device=device)
         for row, (scan_map, mask) in enumerate(found):
-            write_image(heats / f"{subjects[row]}.nii.gz", scan_map.heat, grids[row])
-            write_image(masks / f"{subjects[row]}.nii.gz", mask, grids[row])
+            grids[row].write_image(heats / f"{subjects[row]}.nii.gz", scan_map.heat)
+            grids[row].write_image(masks / f"{subjects[row]}.nii.gz", mask)
             predicted = predicted_percents(scans, row, scan_map, mask)
             phenotypes.append(phenotype(subjects[row], splits[row], scan_map, predicted, mask, scans.voxel_ml))
             percentages += percentage_rows(subjects[row], row, predicted, given, names)

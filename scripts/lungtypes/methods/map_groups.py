@@ -72,7 +72,7 @@ class MapGroups:
             row = {"group": f"{self.kind}_{name}", **{c: int(self._tally[name][c]) for c in COLUMNS[1:5]}}
             for statistic, image in images.items():
                 if np.isfinite(image).all():
-                    write_image(folder / f"{self.kind}_{name}_{statistic}.nii.gz", image, grid)
+                    grid.write_image(folder / f"{self.kind}_{name}_{statistic}.nii.gz", image)
             if row["n_maps"]:
                 mean, sd = images["mean"][lungs], images["sd"][lungs]
                 row |= {"mean_importance": mean.mean(dtype=np.float64), "mean_sd": sd.mean(dtype=np.float64)}
@@ -89,13 +89,6 @@ class MapGroups:
             clusters = [group for name, group in self._maps.items() if name != SUBJECT and group.n]
             found = balanced_population(clusters) if clusters else None
             yield BALANCED, {"mean": found.mean, "sd": found.sd} if found else {}
-
-
-def write_image(path: Path, array: NDArray, grid: CohortGrid) -> None:
-    """Write an array of a grid as float32 NIfTI with that grid's place in the world."""
-    from lungtypes.imaging.geometry import write_volume  # SimpleITK is needed here and not for the maps themselves
-
-    write_volume(grid.volume(array.astype(np.float32, copy=False)), path)
 
 
 def read_clusters(path: str | Path, subjects: Sequence[str]) -> NDArray[np.int64]:
@@ -140,5 +133,5 @@ def write_mean_ct(folder: Path, cohort: Cohort, clusters: NDArray[np.int64], k: 
             means[name].add(np.asarray(scan))
             used.add(name)
     for name in sorted(used):
-        write_image(folder / f"ct_mean_{name}.nii.gz", means[name].mean, cohort.grid)
-        write_image(folder / f"ct_count_{name}.nii.gz", means[name].count, cohort.grid)
+        cohort.grid.write_image(folder / f"ct_mean_{name}.nii.gz", means[name].mean)
+        cohort.grid.write_image(folder / f"ct_count_{name}.nii.gz", means[name].count)
