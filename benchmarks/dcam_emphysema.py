@@ -41,7 +41,6 @@ from lungtypes.phantom.emphysema import EmphysemaPlan, emphysema_arrays
 from lungtypes.randomness import stream
 
 K = 6
-WINDOW_HU = [-1024.0, -600.0]  # emphysema lies below -950
 
 
 def main() -> None:
@@ -83,6 +82,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("out", type=Path)
     parser.add_argument("--size", type=int, default=48, choices=(48, 96))
     parser.add_argument("--filters", type=int, default=4)
+    parser.add_argument("--window-hu", type=float, nargs=2, default=(-1024.0, -900.0), metavar=("LOW", "HIGH"))
     parser.add_argument("--norm", default="batch", choices=("group", "batch"))
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--passes", type=int, default=1)
@@ -124,7 +124,7 @@ def fit(options: argparse.Namespace, method: str, seed: int, hu: np.ndarray, tab
     settings = {
         "method": method,
         "network": {"filters": options.filters, "norm": options.norm, "checkpointing": False},
-        "window_hu": WINDOW_HU,
+        "window_hu": list(options.window_hu),
         "background": "lung_mean",
         "training": {
             "epochs": options.epochs,
@@ -199,7 +199,7 @@ def differences(hits: dict, options: argparse.Namespace) -> pd.DataFrame:
         picks = rng.integers(0, len(gaps), size=(10_000, len(gaps)))
         low, high = np.percentile(gaps[picks].mean(axis=1), [2.5, 97.5])
         rows.append({"difference": f"dcam - {other}", "accuracy": gaps.mean(), "ci_low": low, "ci_high": high})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["difference", "accuracy", "ci_low", "ci_high"])
 
 
 def localisation(

@@ -37,13 +37,13 @@ Loss = Literal["mean", "sum"]
 
 
 class Images(Protocol):
-    """Network inputs: ``images[index]`` is (n, *size) float32 in 0-1; an array, or made batch by batch."""
+    """Network inputs: ``images[index]`` is (n, *size) float32 in 0-1, an array or a tensor; or made batch by batch."""
 
     shape: tuple[int, ...]
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: NDArray[np.int64]) -> NDArray[np.float32]: ...
+    def __getitem__(self, index: NDArray[np.int64]) -> NDArray[np.float32] | Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -174,6 +174,12 @@ def soft_assignment(z: Tensor, centroids: Tensor, scale: float = 1.0) -> Tensor:
     squared = (z[:, None, :] - centroids[None, :, :]).square().sum(-1) * scale**2  # (N, K)
     kernel = 1.0 / (1.0 + squared)
     return kernel / kernel.sum(dim=1, keepdim=True)
+
+
+def log_assignment(z: Tensor, centroids: Tensor, scale: float = 1.0) -> Tensor:
+    """Logarithm of :func:`soft_assignment`, also where q itself is 1 to the last digit."""
+    squared = (z[:, None, :] - centroids[None, :, :]).square().sum(-1) * scale**2
+    return torch.log_softmax(-torch.log1p(squared), dim=1)
 
 
 def target_distribution(q: Tensor) -> Tensor:
@@ -361,4 +367,5 @@ def embedding_table(subjects: Sequence[str], before: NDArray, after: NDArray) ->
 
 
 def _batch(images: Images, index: Tensor, device: str) -> Tensor:
-    return torch.from_numpy(images[index.numpy()]).unsqueeze(1).to(device)  # (n, 1, *size)
+    x = images[index.numpy()]
+    return (x if isinstance(x, Tensor) else torch.from_numpy(x)).unsqueeze(1).to(device)  # (n, 1, *size)

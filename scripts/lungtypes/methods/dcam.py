@@ -7,7 +7,7 @@ same network make the model. ``dcam-encoder`` is the paper's baseline, ``dcam-su
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from lungtypes.errors import InputError
 from lungtypes.evaluation.kmeans import one_thread
 from lungtypes.methods.augmentation import Augmentation, augment
 from lungtypes.methods.clam import latent_scale_of, soft_assignment
+from lungtypes.methods.clam import log_assignment as log_soft_assignment
 from lungtypes.methods.deep_cluster import (
     Reduction,
     balanced_indices,
@@ -142,6 +143,13 @@ def fit(
     network.to(device)
     optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
     state = State(dict(network.state_dict(keep_vars=True)), optimiser)
+    lasting = None
+    if reference is not None:  # its labels stay what they are, and so does its head
+        lasting = _fresh_head(network.n_features, k, derive_seed(seed, "dcam", "head")).to(device)
+        factor = training.head_learning_rate / training.learning_rate
+        optimiser.add_param_group({"params": list(lasting.parameters()), "rate_factor": factor})
+        state = State({**state.parameters, "head.weight": lasting.weight, "head.bias": lasting.bias}, optimiser)
+        state.set_rate(training.learning_rate)
     if reference is None:  # a fixed label has no start to be compared with
         first = _cluster(_features(network, scans, training, device), k, training, seed, 0).labels
         state.memory["labels"] = torch.from_numpy(first)
@@ -159,7 +167,11 @@ def fit(
             row = {"phase": "cluster", **compare_labels(state.memory["labels"].numpy(), labels, k)}
             state.memory["labels"] = torch.from_numpy(labels)
         row |= cluster_sizes(labels, k)
-        return row | _train_epoch(network, optimiser, scans, labels, k, training, seed, epoch, device)
+        head, optimisers = lasting, (optimiser,)
+        if head is None:
+            head = _fresh_head(network.n_features, k, derive_seed(seed, "dcam", "head", epoch)).to(device)
+            optimisers = (optimiser, torch.optim.Adam(head.parameters(), lr=training.head_learning_rate))
+        return row | _train_epoch(network, head, optimisers, scans, labels, training, seed, epoch, device)
 
     trained = train(
         state,
@@ -184,6 +196,16 @@ def assign(model: DcamModel, features: NDArray) -> NDArray[np.float64]:
         return torch.softmax(logits(model, features), dim=1).numpy()
     z = torch.from_numpy(model.reduction(features))
     return soft_assignment(z, torch.from_numpy(model.centroids), model.scale).numpy()
+
+
+def log_assignment(model: DcamModel, pooled: Tensor) -> Tensor:
+    """Logarithm of :func:`assign`'s q (n, K) of pooled features (n, C), on their device and differentiable."""
+    if model.by_head:
+        return torch.log_softmax(Head(model.head.weight.to(pooled), model.head.bias.to(pooled))(pooled), dim=1)
+    mean, scale, components, spread = (torch.from_numpy(v).to(pooled) for v in vars(model.reduction).values())
+    scores = (pooled - mean) / scale @ components.T / spread
+    z = scores / scores.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return log_soft_assignment(z, torch.from_numpy(model.centroids).to(pooled), model.scale)
 
 
 def logits(model: DcamModel, features: NDArray) -> Tensor:
@@ -241,23 +263,21 @@ def _cluster(features: NDArray, k: int, training: Training, seed: int, epoch: in
 
 def _train_epoch(
     network: UNet,
-    optimiser: torch.optim.Optimizer,
+    head: nn.Linear,
+    optimisers: Sequence[torch.optim.Optimizer],
     scans: LungScans,
     labels: NDArray[np.int64],
-    k: int,
     training: Training,
     seed: int,
     epoch: int,
     device: str,
 ) -> dict[str, float]:
-    """An epoch's passes over as many scans as there are, every label alike often, with a fresh head.
+    """An epoch's passes over as many scans as there are, every label alike often.
 
     Scans differ by little in pooled features. A head by gradient descent alone, as in DeepCluster's code, would hardly
     leave its start within an epoch of a small cohort, and the network would learn nothing, not even true labels.
     """
     network.train()
-    head = _fresh_head(network.n_features, k, derive_seed(seed, "dcam", "head", epoch)).to(device)
-    head_optimiser = torch.optim.Adam(head.parameters(), lr=training.head_learning_rate)
     order = balanced_indices(labels, training.passes * len(scans), stream(seed, "dcam", "batches", epoch))
     total, right = 0.0, 0
     for step, index in enumerate(np.array_split(order, -(-len(order) // training.batch))):
@@ -268,11 +288,11 @@ def _train_epoch(
             features = network(x)
         outputs = head(pool_features(features.float(), lungs))
         loss = functional.cross_entropy(outputs, target)
-        optimiser.zero_grad(set_to_none=True)
-        head_optimiser.zero_grad(set_to_none=True)
+        for optimiser in optimisers:
+            optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        optimiser.step()
-        head_optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
         total += float(loss.detach()) * len(index)
         right += int((outputs.detach().argmax(dim=1) == target).sum())
     return {"loss": total / len(order), "pseudo_accuracy": right / len(order)}

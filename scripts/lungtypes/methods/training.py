@@ -63,9 +63,9 @@ class State:
         return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in flat.items()}
 
     def set_rate(self, learning_rate: float) -> None:
-        """The optimiser's rate, for all of its parameters."""
+        """The optimiser's rate; a group of parameters with a ``rate_factor`` has that many times as much."""
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group.get("rate_factor", 1.0)
 
     def restore(self, flat: Mapping[str, Tensor], *, learning_rate: float) -> None:
         """Put copied tensors back in place, so that the optimiser keeps its parameters; set its rate."""
@@ -80,10 +80,8 @@ class State:
             elif name.startswith("optimiser."):
                 _, index, key = name.split(".", 2)
                 inner.setdefault(int(index), {})[key] = tensor.clone()
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict(
-            {"state": inner, "param_groups": [group | {"lr": learning_rate} for group in groups]}
-        )
+        self.optimiser.load_state_dict({"state": inner, "param_groups": self.optimiser.state_dict()["param_groups"]})
+        self.set_rate(learning_rate)
 
 
 @dataclass(frozen=True)
