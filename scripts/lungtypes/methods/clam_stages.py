@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from lungtypes.methods import clam
-from lungtypes.methods.intensity import OUTSIDE, Intensity, NormalisedScans, fit_intensity
+from lungtypes.methods.intensity import OUTSIDE, Intensity, fit_intensity
 from lungtypes.methods.model_files import keep_assignment, load_autoencoder, refit_workspace, save_model
+from lungtypes.methods.resident_scans import normalised, to_device
 from lungtypes.methods.training import Checkpoint
 from lungtypes.provenance import whole_folder, write_table
 
@@ -44,8 +45,10 @@ def pretrain_stage(
     """
     train = _training(splits)
     intensity = fit_intensity(array, rows=train, window_hu=window_hu, background=background)
+    stored = to_device(array, device)
+    training = normalised(stored, intensity, train)
     fitted = clam.pretrain(
-        NormalisedScans(array, intensity, train),
+        training,
         **network,
         loss=loss,
         batch=batch,
@@ -55,10 +58,8 @@ def pretrain_stage(
         device=device,
         checkpoint=checkpoint,
     )
-    explained = clam.explained_variance(
-        fitted.model, NormalisedScans(array, intensity, train), batch=batch, device=device
-    )
-    z = clam.embed(fitted.model, NormalisedScans(array, intensity), batch=batch, device=device)
+    explained = clam.explained_variance(fitted.model, training, batch=batch, device=device)
+    z = clam.embed(fitted.model, normalised(stored, intensity), batch=batch, device=device)
     table = pd.DataFrame(z, columns=[f"z_{i + 1}" for i in range(z.shape[1])])
     table.insert(0, "subject", list(subjects))
     table.insert(1, "split", list(splits))
@@ -96,11 +97,12 @@ def cluster_stage(
     chosen = json.loads(choice.read_text())
     k = int(chosen["k"])
     train, intensity = _training(splits), Intensity(**settings["intensity"])
-    everyone = NormalisedScans(array, intensity)
+    stored = to_device(array, device)
+    everyone = normalised(stored, intensity)
     before = clam.embed(model, everyone, batch=batch, device=device)
     fitted = clam.cluster(
         model,
-        NormalisedScans(array, intensity, train),
+        normalised(stored, intensity, train),
         k=k,
         loss=loss,
         batch=batch,
