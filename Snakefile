@@ -17,7 +17,10 @@ include: "workflow/rules/apply.smk"
 include: "workflow/rules/volumes.smk"
 include: "workflow/rules/clam.smk"
 include: "workflow/rules/dcam.smk"
+include: "workflow/rules/maps.smk"
 include: "workflow/rules/dram.smk"
+include: "workflow/rules/freeze.smk"
+include: "workflow/rules/assign.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/associate.smk"
 include: "workflow/rules/report.smk"
@@ -82,6 +85,11 @@ rule clam:
 rule dcam:
     input:
         [expand(path, method=config["dcam"]["methods"]) for path in DCAM.values()],
+
+
+rule maps:
+    input:
+        [expand(path, method=METHODS) for path in MAP_TABLES.values()],
 
 
 rule dram:

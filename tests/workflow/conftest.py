@@ -53,6 +53,12 @@ SMALL = {
         "k": {"n_clusters": 3, "rule": "silhouette", "maximum": 4, "n_init": 5, "n_null": 40, "n_permutations": 3},
         "training": {"epochs": 3},
     },
+    "maps": {
+        "kinds": ["difference", "margin"],
+        "path": {"points": 2, "smooth_mm": 9.0},
+        "occlusion": {"scans": 1, "window_mm": 72.0, "stride_mm": 72.0},
+        "faithfulness": {"scans": 1, "steps": 2},
+    },
     "dram": {
         "methods": ["dram", "dram-supervised"],
         "table": "demo/lobe_scores.tsv",

@@ -11,6 +11,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 GPU_RULES = {"pretrain_clam", "cluster_clam", "refit_clam", "map_clam"}
 GPU_RULES |= {"embed_dcam_start", "train_dcam", "refit_dcam", "map_dcam", "train_dram", "segment_dram"}
+GPU_RULES |= {"compare_maps", "freeze_models"}
 
 
 def plan(study, *arguments):
@@ -36,6 +37,7 @@ def test_bare_run_plans_the_whole_way(planned):
         ("clam", "map_clam", "evaluate_clusters"),
         ("dcam", "map_dcam", "evaluate_clusters"),
         ("dram", "evaluate_dram", "register_scan"),
+        ("freeze", "freeze_models", "map_clam"),
         ("evaluate", "evaluate_clusters", "associate_outcomes"),
         ("associate", "associate_outcomes", "write_report"),
         ("report", "write_report", "no_such_rule"),
@@ -94,7 +96,7 @@ def test_every_job_has_log_benchmark_and_memory(planned):
 
 
 def test_gpu_rules_ask_for_one_gpu_and_only_they(planned):
-    text = planned.snakemake("-n").stdout
+    text = planned.snakemake("-n", "all", "freeze").stdout
     with_gpu = set()
     for job in re.split(r"\n(?=\[)", text):
         name = re.search(r"^rule (\w+):", job, re.M)
@@ -169,6 +171,7 @@ def test_methods_and_phantom_arrays_need_no_imaging_libraries():
         "import lungtypes.evaluation.confounders, lungtypes.evaluation.refits, lungtypes.evaluation.common_space\n"
         "import lungtypes.methods.dcam_stages, lungtypes.methods.dcam_maps, lungtypes.phantom.emphysema\n"
         "import lungtypes.methods.dram_training, lungtypes.methods.dram_stages, lungtypes.cohort.lesion_table\n"
+        "import lungtypes.methods.frozen_stages\n"
         "bad = {'SimpleITK', 'ants', 'pydicom', 'matplotlib', 'statsmodels'} & set(sys.modules)\n"
         "sys.exit(repr(bad) if bad else 0)"
     )
@@ -178,6 +181,6 @@ def test_methods_and_phantom_arrays_need_no_imaging_libraries():
 def test_slurm_profile_is_valid_and_names_the_gpu_rules(planned):
     profile = yaml.safe_load((ROOT / "profiles/slurm/profile.v9+.yaml").read_text())
     assert profile["executor"] == "slurm" and "resources" not in profile
-    assert set(profile["set-resources"]) == GPU_RULES
+    assert set(profile["set-resources"]) == GPU_RULES | {"assign_scans"}  # planned with a frozen model only
     rules = set(re.findall(r"^rule (\w+):", "".join(p.read_text() for p in (ROOT / "workflow/rules").iterdir()), re.M))
     assert set(profile["groups"]) <= rules

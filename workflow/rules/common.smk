@@ -12,6 +12,15 @@ sys.path.insert(0, str(SCRIPTS))
 
 from lungtypes.cohort.check import check_inputs, load_inputs
 from lungtypes.cohort.config import typed
+from lungtypes.cohort.frozen import (
+    check_frozen,
+    check_weights,
+    config_of_assignment,
+    frozen_folder,
+    frozen_settings,
+    read_manifest,
+    version_note,
+)
 from lungtypes.cohort.lesion_table import rows_checksum
 from lungtypes.cohort.overrule import with_open_limits
 from lungtypes.cohort.plan_notes import plan_notes
@@ -37,6 +46,22 @@ schema = yaml.safe_load(SCHEMA.read_text())
 config.update(typed(merged, schema))
 
 
+# A run that assigns scans to a frozen model takes settings and template from there. Its files are checked once, here,
+# and each again when it is loaded.
+FROZEN = frozen_folder(config)
+MODELS = {}
+if FROZEN:
+    try:
+        main = workflow.is_main_process
+        MANIFEST = check_frozen(FROZEN) if main else read_manifest(FROZEN)
+        config.update(config_of_assignment(config, FROZEN, MANIFEST))
+        if main:
+            check_weights(MANIFEST, config["lungs"]["lungmask_weights"])
+    except InputError as fault:
+        raise WorkflowError(f"The frozen model cannot be used.\n{fault}")
+    MODELS = MANIFEST["methods"]
+
+
 if workflow.is_main_process:
     try:
         INPUTS = check_inputs(
@@ -49,7 +74,10 @@ if workflow.is_main_process:
             f"The input needs mending before anything can run.\n{fault}"
         )
     print(f"lungtypes: {INPUTS.summary}", file=sys.stderr)
-    for note in plan_notes(config, INPUTS):
+    for note in [
+        *plan_notes(config, INPUTS),
+        *filter(None, [version_note(MANIFEST) if FROZEN else ""]),
+    ]:
         print(f"lungtypes: {note}", file=sys.stderr)
 else:  # a job of a run that was checked when it started
     INPUTS = load_inputs(config)
@@ -57,6 +85,7 @@ else:  # a job of a run that was checked when it started
 SCANS = INPUTS.sheet.set_index("subject").to_dict("index")
 SUBJECTS = list(SCANS)
 SCANNED = [s for s in SUBJECTS if not SCANS[s].get("registered")]
+CONTROLS = [s for s in SUBJECTS if SCANS[s].get("control") == "1"]
 TRAINING = [s for s in SUBJECTS if INPUTS.splits[s] == "train"]
 HAS_OUTCOMES = INPUTS.n_clinical > 0
 METHODS = (["clam"] if config["clam"]["enabled"] else []) + config["dcam"]["methods"]
@@ -245,12 +274,103 @@ def rows_to_apply(wildcards):
 
 
 def everything(wildcards):
-    """What a study is run for: its report, the cohort without a method, or the simulation without a cohort."""
+    """What a run is for: a study's report, its cohort without a method, the simulation without a cohort, or new
+    scans in the clusters of a frozen model."""
     if not SUBJECTS:
         return SIMULATION.values()
+    if FROZEN:
+        return assignments(wildcards)
     some = METHODS or config["dram"]["methods"]
     cohort = [REPORT, *DRAM_OUTPUTS] if some else [*COHORT_ARRAY, ATTRITION]
     return [*cohort, *ASSOCIATION_EXTERNAL.values()]
+
+
+def of_a_study(files):
+    """Input function: files that a study learns from. A run with a frozen model learns nothing."""
+
+    def unless_frozen(wildcards):
+        if FROZEN:
+            raise WorkflowError(
+                "This run assigns scans to a frozen model (assign.frozen), so nothing is clustered, trained or "
+                "reported anew. Ask for `snakemake assign`; for a study of these scans take assign.frozen out."
+            )
+        return files
+
+    return unless_frozen
+
+
+def models_to_freeze(wildcards):
+    """The fitted models; says so when there are none."""
+    if not METHODS:
+        raise WorkflowError(
+            "There is nothing to freeze: clam.enabled is false and dcam.methods is empty. Name a method."
+        )
+    weights = {"clam": CLAM_MODEL["weights"]}
+    return [weights.get(m) or DCAM_MODEL["weights"].format(method=m) for m in METHODS]
+
+
+def arrays_to_freeze(wildcards):
+    """Arrays that the methods were fitted on, by name; that of dCAM only where it is among them."""
+    of_study = of_a_study(COHORT_ARRAY + DCAM_ARRAY)(wildcards)
+    array, description, dcam_array, dcam_description = of_study
+    named = {"clam_array": array, "clam_description": description}
+    if config["dcam"]["methods"]:
+        named |= {"dcam_array": dcam_array, "dcam_description": dcam_description}
+    return named
+
+
+def frozen_model(wildcards):
+    """The files of one method in the frozen folder, by name; says what to do when there is none."""
+    if not FROZEN:
+        raise WorkflowError(
+            "There is no frozen model to assign scans with: assign.frozen is empty. Freeze a study first (`snakemake "
+            "freeze`), then name its folder in a config like config/assign.yaml; docs/assign.md shows how."
+        )
+    if wildcards.method not in MODELS:
+        raise WorkflowError(
+            f"{FROZEN}: found no model of {wildcards.method}, expected {' or '.join(MODELS)}. Ask for one of these."
+        )
+    own = [
+        name for name in MANIFEST["files"] if name.startswith(f"{wildcards.method}/")
+    ]
+    return {
+        "manifest": f"{FROZEN}/manifest.json",
+        "imaging": f"{FROZEN}/imaging.json",
+        "model": [f"{FROZEN}/{name}" for name in own],
+    }
+
+
+def assignments(wildcards):
+    """The tables of all methods in the frozen folder; says what to do when there is none."""
+    if not FROZEN:
+        return results("assigned/clam.tsv")  # whose rule says it
+    looked_at = expand(QUALITY, subject=SCANNED)
+    return [*expand(ASSIGNED, method=MODELS), ATTRITION, REVIEW, SERIES, *looked_at]
+
+
+def scans_in_own_space(wildcards):
+    """Subjects whose resampled scan a frozen model needs: all that were scanned, or none when it sees the template's
+    space."""
+    native = MODELS.get(wildcards.method, {}).get("space") == "native"
+    return SCANNED if native else []
+
+
+def resampled_to_assign(wildcards):
+    """Their resampled scans."""
+    return expand(RESAMPLED, subject=scans_in_own_space(wildcards))
+
+
+def assign_settings(wildcards):
+    """The ``params: config=`` of one method's assignment."""
+    return settings(
+        "volumes",
+        "device",
+        "torch_threads",
+        subjects=SUBJECTS,
+        scanned=SCANNED,
+        resampled=scans_in_own_space(wildcards),
+        space=MODELS.get(wildcards.method, {}).get("space", ""),
+    )
 
 
 def reference_of_supervised(wildcards):
@@ -268,6 +388,14 @@ def dcam_settings(**chosen):
         return {**chosen, "reference_column": column}
 
     return of_method
+
+
+def scans_of_method(wildcards):
+    """What a clustering method was trained on, and what CLAM's published maps are made of."""
+    clam = wildcards.method == "clam"
+    array, description = COHORT_ARRAY if clam else DCAM_ARRAY
+    parts = CLAM_MAP_FOLDERS["parts"] if clam else []
+    return {"array": array, "description": description, "parts": parts}
 
 
 def given_slice(wildcards):

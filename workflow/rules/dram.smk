@@ -65,7 +65,7 @@ rule adopt_lesions:
 
 rule build_region_arrays:
     input:
-        resampled=expand(RESAMPLED, subject=SCANNED),
+        resampled=of_a_study(expand(RESAMPLED, subject=SCANNED)),
         lobes=warped_lobes,
     output:
         **REGION_ARRAYS,

@@ -4,7 +4,7 @@ REPORT = results("report/index.html")
 
 rule write_report:
     input:
-        attrition=ATTRITION,
+        attrition=of_a_study(ATTRITION),
         series=SERIES,
         densitometry=DENSITOMETRY,
         convergence=TEMPLATE["convergence"],
@@ -16,6 +16,10 @@ rule write_report:
         array=COHORT_ARRAY if METHODS else [],
         clam=list(CLAM.values()) if config["clam"]["enabled"] else [],
         dcam=[expand(path, method=config["dcam"]["methods"]) for path in DCAM.values()],
+        maps=[
+            expand(path, method=METHODS)
+            for path in [*MAP_TABLES.values(), FURTHER_MAPS["group_maps"]]
+        ],
         dram=DRAM_OUTPUTS,
         regions=(
             [*REGION_ARRAYS.values(), *REGION_LESIONS.values()]

@@ -5,7 +5,7 @@ NATIVE_ARRAY = [results("cohort/native.npy"), results("cohort/native.json")]
 
 rule build_cohort_array:
     input:
-        folders=expand(REGISTERED, subject=SUBJECTS),
+        folders=of_a_study(expand(REGISTERED, subject=SUBJECTS)),
         mask=TEMPLATE["mask"],
     output:
         array=COHORT_ARRAY[0],
@@ -34,7 +34,7 @@ rule build_cohort_array:
 
 rule build_native_array:
     input:
-        registered=expand(REGISTERED, subject=SUBJECTS),
+        registered=of_a_study(expand(REGISTERED, subject=SUBJECTS)),
         resampled=expand(RESAMPLED, subject=SUBJECTS),
     output:
         array=NATIVE_ARRAY[0],

@@ -14,6 +14,7 @@ from lungtypes.cohort.clinical import clinical_faults, external_faults, is_given
 from lungtypes.cohort.config import config_faults, k_faults, section_is_valid
 from lungtypes.cohort.config_files import file_faults
 from lungtypes.cohort.decisions import Decision, decision_faults, decisions_of, read_decisions
+from lungtypes.cohort.frozen import frozen_folder
 from lungtypes.cohort.lesion_table import coverage_faults, lesion_faults, n_unused
 from lungtypes.cohort.sheet import read_sheet, sheet_faults, splits
 from lungtypes.cohort.tables import lines_text, read_table
@@ -162,7 +163,9 @@ def _cohort_faults(
                 "expected a finished template. Build it first (`snakemake template` with frozen: false)."
             )
     n_training = sum(part == "train" for part in parts.values())
-    if parts and n_training < MIN_TRAINING:
+    if frozen_folder(config):  # one new scan will do; nothing is learnt from it
+        pass
+    elif parts and n_training < MIN_TRAINING:
         faults.append(
             f"{place}: found {n_training} scans to learn from, expected at least {MIN_TRAINING} (rows whose split is "
             "not test, one a person). Add scans."

@@ -5,10 +5,11 @@ Scans go through one at a time: a map is written at once, and running sums keep 
 
 from __future__ import annotations
 
+import copy
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lungtypes.maps.channel_masking import ChannelMap, channel_confidence_map
+from lungtypes.maps.attribution import View
+from lungtypes.maps.channel_masking import (
+    ChannelMap,
+    channel_confidence_map,
+    importance_from_sum,
+    weighted_sum,
+)
 from lungtypes.maps.map_parts import MapParts, write_parts
 from lungtypes.maps.official_map import official_raw, official_sum
-from lungtypes.methods.clam import soft_assignment
-from lungtypes.methods.intensity import Intensity
+from lungtypes.methods.clam import log_assignment, soft_assignment
+from lungtypes.methods.intensity import OUTSIDE, Intensity
 from lungtypes.methods.map_groups import (
     MapGroups,
     MapTables,
@@ -30,7 +37,8 @@ from lungtypes.methods.map_groups import (
     with_zones_of_each_lung,
     write_mean_ct,
 )
-from lungtypes.networks.cae import ConvolutionalAutoencoder
+from lungtypes.methods.map_kinds import Scan
+from lungtypes.networks.cae import ConvolutionalAutoencoder, initialise_like_keras
 from lungtypes.provenance import whole_folder
 
 if TYPE_CHECKING:
@@ -58,6 +66,77 @@ class Explained:
     def score(self, cluster: int) -> Callable[[Tensor], Tensor]:
         """Images -> (n,) probability of ``cluster`` (1..K)."""
         return lambda images: soft_assignment(self.model.encode(images), self.centroids, self.scale)[:, cluster - 1]
+
+
+@dataclass(frozen=True)
+class ClamExplainer:
+    """CLAM for the maps beside its own (:class:`lungtypes.methods.map_kinds.Explainer`).
+
+    reference : mean network input (*size). chunk : masked images at once. correct_shift : as for :func:`write_maps`.
+    """
+
+    explained: Explained
+    reference: NDArray[np.float32]
+    chunk: int
+    correct_shift: bool
+    name: str = PUBLISHED
+
+    @property
+    def k(self) -> int:
+        """Number of clusters."""
+        return len(self.explained.centroids)
+
+    @property
+    def passes(self) -> int:
+        """One a channel and one for the channels themselves."""
+        return self.explained.model.convolutions[-1].out_channels + 1
+
+    def scan(self, hu: NDArray[np.int16]) -> Scan:
+        """The scan, the reference, and the lungs."""
+        reference = torch.from_numpy(self.reference)[None, None].to(self.explained.device)
+        return Scan(self.explained.image(hu), reference, np.asarray(hu) != OUTSIDE, self._view())
+
+    def weights(self, scan: Scan, cluster: int) -> Tensor:
+        """alpha (H,) of eq. 8."""
+        return torch.from_numpy(self._map(scan, cluster).alpha).to(scan.image)
+
+    def published(self, scan: Scan, cluster: int, weights: Tensor) -> NDArray[np.float32]:
+        """Equation 9 before it is scaled."""
+        with torch.inference_mode():
+            total = weighted_sum(scan.view.activations(scan.image), weights).cpu().numpy()
+        return importance_from_sum(total, tuple(scan.image.shape[2:]), scan.view.offset, norm="none")
+
+    def on_grid(self, values: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """The network sees the whole grid."""
+        return values
+
+    def randomised(self, seed: int) -> Iterator[tuple[str, ClamExplainer]]:
+        """From the embedding layer down to the first convolution."""
+        model = copy.deepcopy(self.explained.model)
+        fresh = copy.deepcopy(model).cpu()
+        initialise_like_keras(fresh, seed=seed)
+        convolutions = [(f"convolution_{i + 1}", f"convolutions.{i}") for i in range(len(model.convolutions))]
+        for name, place in (("embedding", "embedding"), *convolutions[::-1]):
+            model.get_submodule(place).load_state_dict(fresh.get_submodule(place).state_dict())
+            yield name, replace(self, explained=replace(self.explained, model=copy.deepcopy(model)))
+
+    def _map(self, scan: Scan, cluster: int) -> ChannelMap:
+        return channel_confidence_map(
+            scan.image,
+            activations=self.explained.model.activations,
+            score=self.explained.score(cluster + 1),
+            chunk_channels=self.chunk,
+            offset=scan.view.offset,
+        )
+
+    def _view(self) -> View:
+        model = self.explained.model
+
+        def log_q(channels: Tensor) -> Tensor:
+            z = model.embedding(channels.flatten(1))
+            return log_assignment(z, self.explained.centroids, self.explained.scale)
+
+        return View(model.activations, log_q, model.activation_offset if self.correct_shift else 0.0)
 
 
 @dataclass(frozen=True)

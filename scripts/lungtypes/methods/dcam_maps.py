@@ -6,10 +6,11 @@ Published maps show its positive part on one scale for all scans; the map itself
 
 from __future__ import annotations
 
+import copy
 import logging
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,11 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional
 
-from lungtypes.methods.dcam import DcamModel, dense_features
+from lungtypes.maps.attribution import View
+from lungtypes.methods.dcam import DcamModel, dense_features, log_assignment
 from lungtypes.methods.intensity import OUTSIDE, Intensity
 from lungtypes.methods.lung_scans import Box, LungScans
 from lungtypes.methods.map_groups import (
@@ -29,6 +32,8 @@ from lungtypes.methods.map_groups import (
     with_zones_of_each_lung,
     write_mean_ct,
 )
+from lungtypes.methods.map_kinds import Scan
+from lungtypes.networks.unet import UNet, pool_features
 from lungtypes.provenance import whole_folder
 
 if TYPE_CHECKING:
@@ -51,6 +56,74 @@ class DenseMap:
 
     raw: NDArray[np.float32]
     uniform_correlation: float
+
+
+@dataclass(frozen=True)
+class DcamExplainer:
+    """dCAM for the maps beside its own (:class:`lungtypes.methods.map_kinds.Explainer`).
+
+    reference : network input that fills the lungs of the reference, which has the scan's own shape: scans in their own
+    space have no common one.
+    """
+
+    model: DcamModel
+    intensity: Intensity
+    box: Box
+    reference: float
+    device: str
+    name: str
+    passes: int = 1
+    chunk: int = 4
+
+    @property
+    def k(self) -> int:
+        """Number of clusters."""
+        return len(self.model.centroids)
+
+    def scan(self, hu: NDArray[np.int16]) -> Scan:
+        """The scan in the network's box, its lungs at the reference density, and the lungs."""
+        x, lungs = LungScans(np.asarray(hu)[None], self.intensity, self.box).batch([0], self.device)
+        return Scan(x, torch.where(lungs > 0, self.reference, x), (lungs[0, 0] > 0).cpu().numpy(), self._view(lungs))
+
+    def weights(self, scan: Scan, cluster: int) -> Tensor:
+        """The head's row of the cluster, (C,)."""
+        return self.model.head.weight[cluster].to(scan.image)
+
+    def published(self, scan: Scan, cluster: int, weights: Tensor) -> NDArray[np.float32]:
+        """The dense map, inside the lungs."""
+        with torch.no_grad():
+            own = torch.einsum("c,c...->...", weights, scan.view.activations(scan.image)[0])
+            own = own + self.model.head.bias[cluster].to(own)
+        return np.where(scan.inside, scan.view.upsampled(own, tuple(scan.image.shape[2:])), np.float32(0))
+
+    def on_grid(self, values: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Values of the box in the cohort's cube, 0 around it."""
+        whole = np.zeros(shape, np.float32)
+        whole[tuple(slice(*edges) for edges in self.box)] = values
+        return whole
+
+    def randomised(self, seed: int) -> Iterator[tuple[str, DcamExplainer]]:
+        """From head and centroids through the levels up and the bottom to the first level down."""
+        network, head, centroids = copy.deepcopy(self.model.network), self.model.head, self.model.centroids
+        torch.manual_seed(seed)
+        fresh = UNet(filters=network.filters, dense=network.dense, norm=network.norm, encoder_levels=network.levels)
+        places = [f"up.{i}" for i in reversed(range(len(network.up)))]
+        places += ["bottom", *(f"down.{i}" for i in reversed(range(len(network.down))))]
+        weight = head.weight.std() * torch.randn(head.weight.shape, generator=torch.Generator().manual_seed(seed))
+        drawn = np.random.default_rng(seed).standard_normal(centroids.shape) * centroids.std()
+        model = replace(self.model, head=replace(head, weight=weight.to(head.weight)), centroids=drawn)
+        yield "head", replace(self, model=model)
+        for place in places:
+            network.get_submodule(place).load_state_dict(fresh.get_submodule(place).state_dict())
+            yield place.replace(".", "_"), replace(self, model=replace(model, network=copy.deepcopy(network).eval()))
+
+    def _view(self, lungs: Tensor) -> View:
+        network = self.model.network.eval()
+
+        def log_q(features: Tensor) -> Tensor:
+            return log_assignment(self.model, pool_features(features, lungs.expand(len(features), *lungs.shape[1:])))
+
+        return View(lambda images: network(images).float(), log_q)
 
 
 def explain_scans(

@@ -50,7 +50,7 @@ class UNet(nn.Module):
         self, *, filters: int, dense: bool, norm: Norm, checkpointing: bool = False, encoder_levels: int = 4
     ) -> None:
         super().__init__()
-        self.filters, self.dense = filters, dense
+        self.filters, self.dense, self.norm = filters, dense, norm
         self.levels = 3 if dense else encoder_levels
         self.checkpointing = checkpointing
         widths = [filters * 2**level for level in range(self.levels + 2)]  # w, 2w, ... of the bottom's output

@@ -9,6 +9,7 @@ from lungtypes.evaluation.confounders import GOES_WITH, PREDICTED
 from lungtypes.report.blocks import LEVEL_WORDS, Finding, count_of, interval, method_name, number
 from lungtypes.report.lesion_findings import burden, percentages
 from lungtypes.report.results import DRAM_METHODS, Results, clusters_of
+from lungtypes.report.trust_section import trust_findings
 
 ALPHA = 0.05
 UNIFORM_LIMIT = 0.95  # ours: above it the weights say little
@@ -29,6 +30,7 @@ def find(results: Results, *, has_outcomes: bool) -> tuple[Finding, ...]:
         found += agreement(results, method)
         found += training(results, method)
         found += maps(results, method)
+        found += trust_findings(results, method)
         found += scanner_balance(results, method)
         found += confounders(results, method)
         found += outcomes(results, method) if has_outcomes else []

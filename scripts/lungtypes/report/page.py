@@ -28,6 +28,7 @@ from lungtypes.report.paper_figures import paper_figures_section
 from lungtypes.report.profile_sections import profile_section
 from lungtypes.report.render import render_page
 from lungtypes.report.results import Results
+from lungtypes.report.trust_section import trust_section
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ def page_sections(results: Results, config: Mapping[str, object], *, has_outcome
             k_section(results, method),
             embedding_section(results, method),
             profile_section(results, method, config),
+            *filter(None, [trust_section(results, method)]),
             *([paper_figures_section(results, config)] if method == "clam" else []),
             evaluation_section(results, method),
             association_section(results, method, has_outcomes=has_outcomes),

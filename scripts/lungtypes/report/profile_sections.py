@@ -102,12 +102,12 @@ def _ct_blocks(results: Results, method: str, sizes: Mapping[int, int]) -> list[
     files = {f"cluster {c}\nn = {n}": f"{folder}/ct_mean_cluster{c}.nii.gz" for c, n in sizes.items()}
     population = f"{folder}/ct_mean_population.nii.gz"
     what = "mean CT density"
-    blocks = _panel_blocks(
+    blocks = panel_blocks(
         results, {f"all\nn = {sum(sizes.values())}": population, **files}, f"{method}_mean_ct", CT_SCALE, what
     )
     if len(sizes) > 1:
         scale = Scale("PuOr_r", -200.0, 200.0, "difference (HU)", centred=True, masked=True)
-        blocks += _panel_blocks(results, files, f"{method}_ct_difference", scale, what, less=population)
+        blocks += panel_blocks(results, files, f"{method}_ct_difference", scale, what, less=population)
     return [Heading("Mean CT"), *blocks] if blocks else []
 
 
@@ -118,15 +118,15 @@ def _map_blocks(results: Results, method: str, counts: Mapping[int, int], popula
     scaling = "" if population not in POPULATIONS else SCALINGS["clam" if method == "clam" else "dcam"]
     what, note = f"mean {method_name(method)} importance", f"{POPULATIONS.get(population, '')} {scaling}".strip()
     name = f"all\nn = {sum(counts.values())}"
-    blocks = _panel_blocks(results, {name: everyone, **files}, f"{method}_mean_map", MAP_SCALE, what, note=note)
+    blocks = panel_blocks(results, {name: everyone, **files}, f"{method}_mean_map", MAP_SCALE, what, note=note)
     if len(counts) > 1:
         scale = Scale("PuOr_r", -0.3, 0.3, "difference of importance", centred=True, masked=True)
         note = note.replace("All:", "Population:")
-        blocks += _panel_blocks(results, files, f"{method}_map_difference", scale, what, less=everyone, note=note)
+        blocks += panel_blocks(results, files, f"{method}_map_difference", scale, what, less=everyone, note=note)
     return [Heading(f"Mean {method_name(method)} map"), *blocks] if blocks else []
 
 
-def _panel_blocks(
+def panel_blocks(
     results: Results,
     files: Mapping[str, str],
     name: str,

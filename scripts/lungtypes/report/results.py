@@ -60,6 +60,9 @@ TEXT_COLUMNS = frozenset(
         "reference",
         "given_kind",
         "grade",
+        "map",
+        "control",
+        "layer",
     ]
 )
 FREE_TEXT = frozenset(("message", "reason", "note", "decisions"))

@@ -1,0 +1,48 @@
+# What a study learnt, in one folder that goes on without it: to assign scans that come later, here or elsewhere.
+FROZEN_FOLDER = results("frozen")
+
+
+rule freeze_models:
+    input:
+        unpack(arrays_to_freeze),
+        models=models_to_freeze,
+        template=TEMPLATE["template"],
+        mask=TEMPLATE["mask"],
+        registered=expand(REGISTERED, subject=SUBJECTS),
+        lungs=expand(LUNGS, subject=SCANNED),
+        weights=(
+            config["lungs"]["lungmask_weights"]
+            if config["lungs"]["engine"] == "lungmask"
+            else []
+        ),
+    output:
+        folder=directory(FROZEN_FOLDER),
+    log:
+        results("logs/freeze_models.log"),
+    benchmark:
+        results("benchmarks/freeze_models.tsv")
+    conda:
+        ENVIRONMENT
+    threads: config["torch_threads"]
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=240,
+    params:
+        config={
+            "settings": frozen_settings(config),
+            "methods": METHODS,
+            "precision": config["dcam"]["training"]["precision"],
+            "subjects": SUBJECTS,
+            "scanned": SCANNED,
+            **{k: config[k] for k in ("device", "torch_threads")},
+        },
+        results=results_folder,
+        code=stamp("lungtypes.methods.frozen_stages", script="freeze_models.py"),
+    script:
+        "../../scripts/freeze_models.py"
+
+
+rule freeze:
+    input:
+        FROZEN_FOLDER,
