@@ -33,14 +33,16 @@ from lungtypes.evaluation.indices import davies_bouldin, silhouette
 from lungtypes.imaging.hounsfield import OUTSIDE
 from lungtypes.maps.localisation import localise
 from lungtypes.methods.dcam import METHODS
-from lungtypes.methods.dcam_maps import explain_scans
+from lungtypes.methods.dcam_maps import DcamExplainer
 from lungtypes.methods.dcam_stages import embed_stage, load_dcam, train_stage
 from lungtypes.methods.intensity import Intensity
+from lungtypes.methods.map_kinds import Way, control_rows, further_maps, mean_lung, runner_up
 from lungtypes.methods.training import Checkpoint
 from lungtypes.phantom.emphysema import EmphysemaPlan, emphysema_arrays
 from lungtypes.randomness import stream
 
 K = 6
+PATH_POINTS = 8
 
 
 def main() -> None:
@@ -202,26 +204,36 @@ def differences(hits: dict, options: argparse.Namespace) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["difference", "accuracy", "ci_low", "ci_high"])
 
 
+def explainer_of(
+    folder: Path, method: str, hu: np.ndarray, table: pd.DataFrame, device: str
+) -> tuple[DcamExplainer, tuple[slice, ...]]:
+    """The model with the healthy training scans for reference, and the network's box in the arrays."""
+    model, settings = load_dcam(folder, device)
+    intensity, box = Intensity(**settings["intensity"]), tuple(map(tuple, settings["box"]))
+    healthy, _ = control_rows(table["split"].tolist(), (table["grade"] == 0).tolist())
+    explainer = DcamExplainer(model, intensity, box, mean_lung(hu, healthy, intensity), device, method)
+    return explainer, tuple(slice(*edges) for edges in box)
+
+
 def localisation(
     folder: Path, method: str, hu: np.ndarray, lesions: np.ndarray, table: pd.DataFrame, device: str
 ) -> list[dict]:
-    """Every held-out scan with a lesion: its map for its own cluster against the planted truth."""
-    model, settings = load_dcam(folder, device)
-    rows = np.flatnonzero((table["split"] == "test") & (table["grade"] > 0))
-    clusters = pd.read_csv(folder / "assignment.tsv", sep="\t")["cluster"].to_numpy()[rows]
-    found = explain_scans(
-        model,
-        hu[rows],
-        clusters,
-        intensity=Intensity(**settings["intensity"]),
-        box=tuple(map(tuple, settings["box"])),
-        device=device,
-    )
+    """Every held-out scan with a lesion: maps for its own cluster, and controls, against the planted truth."""
+    explainer, cut = explainer_of(folder, method, hu, table, device)
+    assigned = pd.read_csv(folder / "assignment.tsv", sep="\t")
+    clusters, q = assigned["cluster"].to_numpy() - 1, assigned.filter(regex=r"^q_\d+$").to_numpy()
     result = []
-    for row, cluster, explained in zip(rows, clusters.tolist(), found, strict=True):
-        about = {"method": method, "subject": table["subject"][row], "grade": table["grade"][row], "cluster": cluster}
-        about |= {"distribution": table["distribution"][row], "uniform_correlation": explained.uniform_correlation}
-        result.append(about | localise(explained.raw, lesions[row], hu[row] != OUTSIDE))
+    for row in np.flatnonzero((table["split"] == "test") & (table["grade"] > 0)):
+        scan, cluster = explainer.scan(hu[row]), int(clusters[row])
+        weights = explainer.weights(scan, cluster)
+        maps = {"published": explainer.published(scan, cluster, weights), "lungs": scan.inside.astype(float)}
+        way = Way(PATH_POINTS, 0.0)
+        maps |= further_maps(scan, weights, cluster, runner_up(q[row], cluster), ("difference", "margin"), way)
+        maps["departure"] = (scan.image - scan.reference).abs()[0, 0].cpu().numpy()
+        about = {"method": method, "subject": table["subject"][row], "grade": table["grade"][row]}
+        about |= {"cluster": cluster + 1, "distribution": table["distribution"][row]}
+        for kind, values in maps.items():
+            result.append({**about, "map": kind, **localise(values, lesions[row][cut], scan.inside)})
     return result
 
 
@@ -246,35 +258,29 @@ def figure_1(folder: Path, file: Path, hu: np.ndarray, lesions: np.ndarray, tabl
         members = sick[(sick["cluster"] == cluster) & (sick["kind"] == kind)].sort_values("margin")
         middle = max(len(members) // 2 - 1, 0)
         cases += [(kind, cluster, row) for row in members.index[middle : middle + 2]]
-    model, settings = load_dcam(folder, device)
-    rows = np.array([row for *_, row in cases])
-    maps = explain_scans(
-        model,
-        hu[rows],
-        assigned["cluster"].to_numpy()[rows],
-        intensity=Intensity(**settings["intensity"]),
-        box=tuple(map(tuple, settings["box"])),
-        device=device,
-    )
-    figure, axes = pyplot.subplots(3, len(cases), figsize=(2.6 * len(cases), 8), layout="constrained", squeeze=False)
-    for (kind, cluster, row), found, column in zip(cases, maps, axes.T, strict=True):
-        lungs = hu[row] != OUTSIDE
-        cut = int(np.argmax(lesions[row].sum(axis=(0, 2)))) if lesions[row].any() else lungs.shape[1] // 2
-        scan = np.where(lungs, hu[row], -1024)[:, cut]
-        positive = np.maximum(found.raw, 0)[:, cut]
-        for axis, overlay in zip(column, (None, positive, lesions[row][:, cut]), strict=True):
-            axis.imshow(scan, cmap="gray", vmin=-1024, vmax=-600, origin="lower")
+    explainer, cut = explainer_of(folder, "dcam", hu, table, device)
+    q = assigned.filter(regex=r"^q_\d+$").to_numpy()
+    figure, axes = pyplot.subplots(4, len(cases), figsize=(2.6 * len(cases), 10.5), layout="constrained", squeeze=False)
+    for (kind, cluster, row), column in zip(cases, axes.T, strict=True):
+        scan, truth = explainer.scan(hu[row]), lesions[row][cut]
+        weights, other = explainer.weights(scan, cluster - 1), runner_up(q[row], cluster - 1)
+        published = np.maximum(explainer.published(scan, cluster - 1, weights), 0)
+        path = further_maps(scan, weights, cluster - 1, other, ["margin"], Way(PATH_POINTS, 0.7))["margin"]
+        lungs, inside = hu[row][cut], scan.inside
+        level = int(np.argmax(truth.sum(axis=(0, 2)))) if truth.any() else inside.shape[1] // 2
+        for axis, overlay in zip(column, (None, published, np.maximum(path, 0), truth), strict=True):
+            axis.imshow(np.where(inside, lungs, -1024)[:, level], cmap="gray", vmin=-1024, vmax=-750, origin="lower")
             if overlay is not None:
-                shown = np.ma.masked_where(~lungs[:, cut] | (overlay <= 0), overlay)
-                axis.imshow(
-                    shown, cmap="inferno", alpha=0.7, origin="lower", vmin=0, vmax=max(float(overlay.max()), 1e-6)
-                )
+                slab = overlay[:, level].astype(float)
+                shown = np.ma.masked_where(~inside[:, level] | (slab <= 0.05 * overlay.max()), slab)
+                top = max(float(overlay.max()) if overlay is truth else np.percentile(overlay[inside], 99.8), 1e-9)
+                axis.imshow(shown, cmap="inferno", alpha=0.7, origin="lower", vmin=0, vmax=top)
             axis.set_axis_off()
         share = 100 * shares.loc[cluster, kind]
         column[0].set_title(
             f"cluster {cluster} ({share:.0f} % {kind})\n{table['subject'][row]}, {table['grade_name'][row]}"
         )
-    for axis, name in zip(axes[:, 0], ("CT", "dCAM", "planted"), strict=True):
+    for axis, name in zip(axes[:, 0], ("CT", "dCAM", "log-odds along the path", "planted"), strict=True):
         axis.text(-0.08, 0.5, name, transform=axis.transAxes, rotation=90, va="center", ha="right")
     figure.savefig(file, dpi=120)
     pyplot.close(figure)
@@ -287,8 +293,8 @@ def report(out: Path) -> None:
     say(summary.to_string())
     say(pd.read_csv(out / "differences.tsv", sep="\t").round(3).to_string(index=False))
     places = pd.read_csv(out / "localisation.tsv", sep="\t")
-    columns = ["energy", "lesion_share", "pointing", "voxel_auc", "uniform_correlation"]
-    say(places.groupby("method")[columns].mean().round(3).to_string())
+    columns = ["energy", "lesion_share", "pointing", "voxel_auc"]
+    say(places.groupby(["method", "map"])[columns].mean().round(3).to_string())
 
 
 if __name__ == "__main__":
