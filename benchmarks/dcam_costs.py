@@ -75,7 +75,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     scans = LungScans(hu, intensity, lung_box(hu, np.arange(len(hu)), multiple=16) if ours else whole)
     torch.manual_seed(0)
     checkpointing = options.case.endswith("checkpointing")
-    network = UNet(filters=options.filters, dense=True, norm="group", checkpointing=checkpointing).to(device)
+    network = UNet(filters=options.filters, dense=True, norm="batch", checkpointing=checkpointing).to(device)
     precision = "bfloat16" if ours else "float32"
 
     def batches():
