@@ -52,6 +52,12 @@ def test_map_no_better_than_its_controls_is_a_caution_that_names_them(run):
     assert KIND_NAMES["margin"] in found.text and "3.5" in found.text
 
 
+def test_most_faithful_map_is_named_with_its_cost_when_that_is_above_the_limit(run):
+    (found,) = trust_findings(place(run, best="clam"), "clam")
+    assert KIND_NAMES["margin"] in found.text and "more than twice its cost" in found.text
+    assert "cost" not in trust_findings(place(run), "clam")[0].text
+
+
 def test_map_that_beats_all_controls_is_a_finding(run):
     (found,) = trust_findings(place(run, better=CONTROLS, best="clam"), "clam")
     assert found.level == "finding"
@@ -71,7 +77,7 @@ def test_map_that_outlives_random_layers_is_said_to_show_the_image(run, last, to
     assert [b.tone for b in words] == [tone] and ("CLAM (published)" in words[0].text) == (tone == "warning")
 
 
-def test_mean_of_the_recommended_map_is_drawn_when_it_is_not_the_published_one(run):
+def test_mean_of_the_most_faithful_map_is_drawn_when_it_is_not_the_published_one(run):
     results = place(run)
     pd.DataFrame({"group": ["margin_cluster1", "margin_cluster2"], "n_maps": [4, 0]}).to_csv(
         run.results / "clam/further_group_maps.tsv", sep="\t", index=False
