@@ -25,7 +25,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-from lungtypes.device import choose_device, keep_freed_memory, make_deterministic
+from lungtypes.device import choose_device, keep_freed_memory, set_torch
 from lungtypes.evaluation.accuracy import matched_accuracy
 from lungtypes.maps.attribution import log_odds, occlusion_map
 from lungtypes.maps.faithfulness import control_maps, insertion_deletion
@@ -49,7 +49,7 @@ def main() -> None:
     options = parse()
     device = choose_device(options.device)
     keep_freed_memory()
-    make_deterministic(torch_threads=options.threads)
+    set_torch(threads=options.threads)
     study = yaml.safe_load((ROOT / "config/config.yaml").read_text())["simulation"]
     lesions = Lesions(**{name: tuple(v) if isinstance(v, list) else v for name, v in study["lesions"].items()})
     lung = synthetic_lung_slice(size=64, spacing_mm=study["spacing_mm"], people=study["people"], seed=1)

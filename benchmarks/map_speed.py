@@ -5,7 +5,9 @@
 
 Each variant runs in a process of its own, so that peak memory is its own. First torchcam's weights (masks scaled before
 upsampling, less the whole image's score, softmax) are emulated on our engine and compared with torchcam's: same work.
-On CUDA, bfloat16 is a variant, too, with its largest difference and rank correlation with float32.
+On CUDA, bfloat16 is a variant, too, also compiled, with its largest difference and rank correlation with float32. The
+rate is that of the convolutions and the embedding over the whole map's time, beside the rate of one large matrix
+product at the same precision in the same process; --trace FILE writes a profile of ours for chrome://tracing.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import json
 import subprocess
 import sys
 import time
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +28,22 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-from lungtypes.device import choose_device, keep_freed_memory, make_deterministic
+from lungtypes.device import choose_device, keep_freed_memory, set_torch
 from lungtypes.maps.channel_masking import channel_confidence, channel_confidence_map
 from lungtypes.maps.upsampling import upsample_linear
 from lungtypes.methods.clam import soft_assignment
+from lungtypes.methods.clam_maps import explain_with
 from lungtypes.networks.cae import ConvolutionalAutoencoder, initialise_like_keras
 
 VARIANTS = {"plain loop": 1, "ours": 16, "ours, 8 channels": 8, "all channels at once": 10_000, "torchcam": 32}
+ON_CUDA = {"ours, 128 channels": 128, "ours, bfloat16": 128, "ours, bfloat16, compiled": 128}
 
 
 def main() -> None:
     options = parse()
+    if options.trace:
+        trace(options)
+        return
     if options.variant:
         sys.stdout.write(json.dumps(measure(options)))
         return
@@ -44,13 +52,17 @@ def main() -> None:
     network, image = prepare(options)
     difference = emulate_torchcam(network, image)
     say(f"torchcam's weights on our engine: largest difference {difference:.1e}")
-    names = [*VARIANTS, *(["ours, bfloat16"] if options.device.startswith("cuda") else [])]
+    names = [*VARIANTS, *(ON_CUDA if options.device.startswith("cuda") else [])]
     found = {name: run(name) for name in names}
     for name, row in found.items():
         ratio = row["seconds"] / found["ours"]["seconds"]
-        say(f"{name:22} {row['seconds']:.3f} s a map, {ratio:.2f} x ours; {row['megabytes']:.0f} MB above the start")
-        if name == "ours, bfloat16":
-            say(f"{'':22} largest difference {row['difference']:.1e}, rank correlation {row['correlation']:.5f}")
+        share = row["rate"] / row["matrix_rate"]
+        say(
+            f"{name:25} {row['seconds']:.3f} s a map, {ratio:.2f} x ours; {row['megabytes']:.0f} MB above the start; "
+            f"{row['rate'] / 1e12:.2f} Tflop/s, {share:.2f} of a matrix product's {row['matrix_rate'] / 1e12:.2f}"
+        )
+        if "bfloat16" in name:
+            say(f"{'':25} largest difference {row['difference']:.1e}, rank correlation {row['correlation']:.5f}")
 
 
 def say(line: str) -> None:
@@ -65,6 +77,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--maps", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--trace", type=Path, help="write a profile of one map of ours (bfloat16 on CUDA) and stop")
     parser.add_argument("--variant", default="", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -87,7 +100,7 @@ def prepare(options: argparse.Namespace) -> tuple[Assigning, Tensor]:
     """The network with drawn weights, and a noisy image with two balls for lungs; what is in them costs no time."""
     device = choose_device(options.device)
     keep_freed_memory()
-    make_deterministic(torch_threads=options.threads)
+    set_torch(threads=options.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     size = (options.size,) * 3
     encoder = ConvolutionalAutoencoder(
@@ -141,6 +154,8 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak so far, of making the image, is forgotten
     before = torch.cuda.memory_allocated() if on_cuda else host_bytes("VmRSS")
     make = partial(map_by, options.variant, network, image)
+    if options.variant.endswith("compiled"):
+        make()  # the compiler's time is not the map's
     seconds = []
     for _ in range(options.maps):
         started = time.perf_counter()
@@ -150,8 +165,11 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         seconds.append(time.perf_counter() - started)
     peak = torch.cuda.max_memory_allocated() if on_cuda else host_bytes("VmHWM")
     row = {"seconds": float(np.median(seconds)), "megabytes": (peak - before) / 1e6}
-    if options.variant == "ours, bfloat16":
-        exact = map_by("ours", network, image)
+    dtype = torch.bfloat16 if "bfloat16" in options.variant else torch.float32
+    row["rate"] = operations(network, image) / row["seconds"]
+    row["matrix_rate"] = matrix_rate(dtype, image.device)
+    if "bfloat16" in options.variant:
+        exact = map_by("ours", *prepare(options))
         row["difference"] = float(np.abs(found - exact).max())
         row["correlation"] = float(spearmanr(found.reshape(-1), exact.reshape(-1)).statistic)
     return row
@@ -171,15 +189,63 @@ def map_by(name: str, network: Assigning, image: Tensor) -> np.ndarray:
         with ScoreCAM(network, "last", batch_size=VARIANTS[name]) as extractor, torch.inference_mode():
             network(image)
             return extractor(0)[0].cpu().numpy()
-    chunk = VARIANTS.get(name, VARIANTS["ours"])
-    with torch.autocast("cuda", torch.bfloat16, enabled=name.endswith("bfloat16")):
-        return channel_confidence_map(
-            image,
-            activations=network.encoder.activations,
-            score=lambda images: network(images)[:, 0],
-            chunk_channels=chunk,
-            offset=0.0,
-        ).importance
+    precision = "bfloat16" if "bfloat16" in name else "float32"
+    model = network.encoder
+    arrays = {"centroids": network.centroids.cpu().numpy()}
+    settings = {"intensity": {"low_hu": -1024.0, "high_hu": 200.0, "background": 0.0}}
+    explained = explain_with(model, settings, arrays, device=str(image.device), precision=precision)
+    if name.endswith("compiled"):
+        model.activations = compiled(model)
+    return channel_confidence_map(
+        image,
+        activations=model.activations,
+        score=explained.score(1),
+        chunk_channels={**VARIANTS, **ON_CUDA}[name],
+        offset=0.0,
+    ).importance
+
+
+@cache
+def compiled(model: ConvolutionalAutoencoder) -> Callable[[Tensor], Tensor]:
+    """The convolutions, compiled once."""
+    return torch.compile(model.activations)
+
+
+def operations(network: Assigning, image: Tensor) -> float:
+    """Floating-point operations of a map: two a multiplication, convolutions and embedding, once and for each mask."""
+    total, size = 0, image.shape[-1]
+    for convolution in network.encoder.convolutions:
+        size //= convolution.stride[0]
+        total += 2 * convolution.weight.numel() * size**3
+    total += 2 * network.encoder.embedding.weight.numel()
+    return total * (network.encoder.convolutions[-1].out_channels + 1)
+
+
+def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Operations a second of a large square matrix product, the best of five."""
+    n = 8192 if device.type == "cuda" else 2048
+    a = torch.randn(n, n, device=device).to(dtype)
+    best = np.inf
+    for _ in range(6):
+        started = time.perf_counter()
+        a @ a
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - started)
+    return 2 * n**3 / best
+
+
+def trace(options: argparse.Namespace) -> None:
+    """Where the time of one map goes, kernel by kernel."""
+    network, image = prepare(options)
+    name = "ours, bfloat16" if image.is_cuda else "ours"
+    map_by(name, network, image)
+    kinds = [torch.profiler.ProfilerActivity.CPU, *([torch.profiler.ProfilerActivity.CUDA] if image.is_cuda else [])]
+    with torch.profiler.profile(activities=kinds) as profile:
+        map_by(name, network, image)
+    profile.export_chrome_trace(str(options.trace))
+    order = "self_cuda_time_total" if image.is_cuda else "self_cpu_time_total"
+    say(profile.key_averages().table(sort_by=order, row_limit=12, max_name_column_width=40))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from lungtypes.device import choose_device, keep_freed_memory, make_deterministic
-from lungtypes.imaging.transforms import TransformFiles, warp_image
+from lungtypes.device import choose_device, keep_freed_memory, set_itk, set_torch
+from lungtypes.imaging.lesion_masks import lesions_on_grids
+from lungtypes.imaging.transforms import maps_to_template
 from lungtypes.imaging.volume_files import read_cohort_array
 from lungtypes.maps.map_parts import read_parts
 from lungtypes.methods.map_kinds import control_rows
@@ -16,18 +16,11 @@ from lungtypes.provenance import open_log, record
 open_log(snakemake.log[0])
 config, given = snakemake.params.config, snakemake.input
 keep_freed_memory()
-make_deterministic(torch_threads=config["torch_threads"])
+set_itk(threads=config["itk_threads"], seed=1)
+set_torch(threads=config["torch_threads"])
 scans = read_cohort_array(given.array, given.description)
 template = read_cohort_array(given.template_array, given.template_description)
-folders = dict(zip(config["subjects"], given.registered, strict=True))
-blank = template.grid.volume(np.zeros(template.grid.shape, np.float32))
-
-
-def to_template(subject, importance, grid):
-    transforms = TransformFiles.of(folders[subject])
-    return warp_image(grid.volume(importance), transforms, to="template", reference=blank, outside=0.0).array
-
-
+registered = dict(zip(config["subjects"], given.registered, strict=True))
 method = snakemake.wildcards.method
 rows, reference = control_rows(scans.splits, [subject in config["controls"] for subject in scans.subjects])
 how = {"device": choose_device(config["device"]), **config["published"]}
@@ -43,7 +36,8 @@ compare_stage(
     template.regions(given.mask)["lungs"],
     Plan(**config["maps"], seed=config["seed"]),
     weights=read_parts(Path(given.parts)).weights if given.parts else None,
-    to_template=to_template if scans.grids else None,
+    to_template=maps_to_template(registered, template.grid) if scans.grids else None,
+    lesions=lesions_on_grids(given.lesions, None if scans.grids else registered),
     reference=reference,
     flag=flag,
 )

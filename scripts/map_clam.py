@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lungtypes.device import choose_device, keep_freed_memory, make_deterministic
+from lungtypes.device import choose_device, keep_freed_memory, set_torch
 from lungtypes.imaging.volume_files import read_cohort_array
 from lungtypes.methods.clam_maps import MapFolders, explain_with, write_maps
 from lungtypes.methods.map_groups import read_clusters
@@ -12,16 +12,18 @@ from lungtypes.provenance import open_log, record, write_table
 open_log(snakemake.log[0])
 config = snakemake.params.config
 keep_freed_memory()
-make_deterministic(torch_threads=config["torch_threads"])
+set_torch(threads=config["torch_threads"])
 cohort = read_cohort_array(snakemake.input.array, snakemake.input.description)
 fitted = load_autoencoder(Path(snakemake.input.model).parent)
+map_settings = dict(config["map"])
+explained = explain_with(*fitted, device=choose_device(config["device"]), precision=map_settings.pop("precision"))
 tables = write_maps(
     MapFolders(*map(Path, (snakemake.output.maps, snakemake.output.group_maps, snakemake.output.parts))),
-    explain_with(*fitted, device=choose_device(config["device"])),
+    explained,
     cohort,
     read_clusters(snakemake.input.assignment, cohort.subjects),
     cohort.regions(snakemake.input.mask),
-    **config["map"],
+    **map_settings,
 )
 flag = fitted[1]["flag"]  # that one group of scans was not rejected, or nothing
 write_table(snakemake.output.summary, tables.summary.assign(flag=flag))

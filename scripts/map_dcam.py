@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from lungtypes.device import choose_device, keep_freed_memory, make_deterministic
-from lungtypes.imaging.transforms import TransformFiles, warp_image
+from lungtypes.device import choose_device, keep_freed_memory, set_itk, set_torch
+from lungtypes.imaging.transforms import maps_to_template
 from lungtypes.imaging.volume_files import read_cohort_array
 from lungtypes.methods.dcam_maps import write_dense_maps
 from lungtypes.methods.dcam_stages import load_dcam
@@ -15,18 +13,11 @@ from lungtypes.provenance import open_log, record, write_table
 open_log(snakemake.log[0])
 config = snakemake.params.config
 keep_freed_memory()
-make_deterministic(torch_threads=config["torch_threads"])
+set_itk(threads=config["itk_threads"], seed=1)
+set_torch(threads=config["torch_threads"])
 scans = read_cohort_array(snakemake.input.array, snakemake.input.description)
 template = read_cohort_array(snakemake.input.template_array, snakemake.input.template_description)
-folders = dict(zip(config["subjects"], snakemake.input.registered, strict=True))
-reference = template.grid.volume(np.zeros(template.grid.shape, np.float32))
-
-
-def to_template(subject, importance, grid):
-    transforms = TransformFiles.of(folders[subject])
-    return warp_image(grid.volume(importance), transforms, to="template", reference=reference, outside=0.0).array
-
-
+to_template = maps_to_template(dict(zip(config["subjects"], snakemake.input.registered, strict=True)), template.grid)
 device = choose_device(config["device"])
 model, settings = load_dcam(Path(snakemake.input.model).parent, device)
 tables = write_dense_maps(

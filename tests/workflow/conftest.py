@@ -75,6 +75,7 @@ SMALL = {
         "n_permutations": 100,
         "n_bootstrap": 50,
     },
+    "report": {"share": True, "print_dpi": 60},
     "associate": {"covariates": ["age"], "min_group": 1, "n_bootstrap": 50, "n_permutations": 100},
 }
 

@@ -11,6 +11,8 @@ MAP_TABLES = {
     "table": results("{method}/faithfulness.tsv"),
     "summary": results("{method}/faithfulness_summary.tsv"),
     "randomised": results("{method}/map_randomisation.tsv"),
+    "located": results("{method}/localisation.tsv"),
+    "located_summary": results("{method}/localisation_summary.tsv"),
     "groups": results("{method}/further_group_maps.tsv"),
 }
 
@@ -21,6 +23,7 @@ rule compare_maps:
         template_array=COHORT_ARRAY[0],
         template_description=COHORT_ARRAY[1],
         registered=expand(REGISTERED, subject=SUBJECTS),
+        lesions=GIVEN_LESIONS,
         model=results("{method}/model.safetensors"),
         settings=results("{method}/model.json"),
         assignment=results("{method}/assignment.tsv"),
@@ -28,7 +31,7 @@ rule compare_maps:
         mask=TEMPLATE["mask"],
     output:
         **{name: directory(path) for name, path in FURTHER_MAPS.items()},
-        **MAP_TABLES,
+        **shown(MAP_TABLES, "Maps", summary="faithfulness"),
     log:
         results("logs/compare_maps/{method}.log"),
     benchmark:
@@ -37,17 +40,14 @@ rule compare_maps:
         method=f"clam|{DCAM_METHODS}",
     conda:
         ENVIRONMENT
-    threads: config["torch_threads"]
+    threads: job_threads("torch_threads")
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=720,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(720),
     params:
         config={
-            **{
-                k: config[k]
-                for k in ("maps", "seed", "device", "torch_threads", "itk_threads")
-            },
+            **settings("maps", "seed", "device", "torch_threads", "itk_threads"),
             "published": {
                 "chunk": config["clam"]["map"]["chunk_channels"],
                 "correct_shift": config["clam"]["map"]["correct_shift"],

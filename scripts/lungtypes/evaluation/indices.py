@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import cdist, pdist
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_samples
 
 from lungtypes.errors import InputError
@@ -103,3 +103,8 @@ def _calinski_harabasz(points: NDArray, codes: NDArray) -> Index:
     if within <= 1e-14 * total or total == 0.0:
         return Index(None, "not defined: no variation within the clusters")
     return Index(float(calinski_harabasz_score(points, codes)))
+
+
+def medoid_of(points: NDArray[np.float64]) -> int:
+    """Row of (n, d) points with the smallest sum of distances to the others; the first of several."""
+    return int(cdist(points, points).sum(axis=1).argmin())

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lungtypes.imaging.geometry import Volume, from_sitk, read_volume, to_sitk
 from lungtypes.imaging.hounsfield import OUTSIDE
+from lungtypes.imaging.lesion_masks import LESIONS_FILE
 from lungtypes.imaging.resample import resample_labels
 from lungtypes.imaging.volume_files import Cohort, read_cohort_array, require_held, require_scans, whole_array
 from lungtypes.imaging.volumes import CohortGrid, grid_around, lung_hu_on_grid, share_inside
@@ -22,7 +23,7 @@ from lungtypes.provenance import write_json
 
 logger = logging.getLogger(__name__)
 
-LOBES_FILE, LESIONS_FILE = "lobes.nii.gz", "lesions.nii.gz"
+LOBES_FILE = "lobes.nii.gz"
 
 
 @dataclass(frozen=True)

@@ -171,15 +171,18 @@ def soft_assignment(z: Tensor, centroids: Tensor, scale: float = 1.0) -> Tensor:
 
     z (N, latent), centroids (K, latent); ``scale`` multiplies both (1 in the paper).
     """
-    squared = (z[:, None, :] - centroids[None, :, :]).square().sum(-1) * scale**2  # (N, K)
-    kernel = 1.0 / (1.0 + squared)
+    kernel = 1.0 / (1.0 + _squared_distances(z, centroids, scale))
     return kernel / kernel.sum(dim=1, keepdim=True)
 
 
 def log_assignment(z: Tensor, centroids: Tensor, scale: float = 1.0) -> Tensor:
     """Logarithm of :func:`soft_assignment`, also where q itself is 1 to the last digit."""
-    squared = (z[:, None, :] - centroids[None, :, :]).square().sum(-1) * scale**2
-    return torch.log_softmax(-torch.log1p(squared), dim=1)
+    return torch.log_softmax(-torch.log1p(_squared_distances(z, centroids, scale)), dim=1)
+
+
+def _squared_distances(z: Tensor, centroids: Tensor, scale: float) -> Tensor:
+    """(N, K), in units of the kernel."""
+    return (z[:, None, :] - centroids[None, :, :]).square().sum(-1) * scale**2
 
 
 def target_distribution(q: Tensor) -> Tensor:

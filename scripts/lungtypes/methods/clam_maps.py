@@ -38,6 +38,7 @@ from lungtypes.methods.map_groups import (
     write_mean_ct,
 )
 from lungtypes.methods.map_kinds import Scan
+from lungtypes.methods.training import autocast
 from lungtypes.networks.cae import ConvolutionalAutoencoder, initialise_like_keras
 from lungtypes.provenance import whole_folder
 
@@ -58,14 +59,22 @@ class Explained:
     scale: float
     intensity: Intensity
     device: str
+    precision: str = "float32"  # of the convolutions under masks: bfloat16 on a CUDA device
 
     def image(self, scan: NDArray[np.int16]) -> Tensor:
         """Network input (1, 1, *size) of one scan in HU, OUTSIDE where no lung is."""
         return torch.from_numpy(self.intensity.normalise(np.asarray(scan)[None]))[None].to(self.device)
 
     def score(self, cluster: int) -> Callable[[Tensor], Tensor]:
-        """Images -> (n,) probability of ``cluster`` (1..K)."""
-        return lambda images: soft_assignment(self.model.encode(images), self.centroids, self.scale)[:, cluster - 1]
+        """Images -> (n,) probability of ``cluster`` (1..K); embedding and kernel in float32 at any precision."""
+
+        def probability(images: Tensor) -> Tensor:
+            with autocast(self.device, self.precision):
+                channels = self.model.activations(images)
+            z = self.model.embedding(channels.float().flatten(1))
+            return soft_assignment(z, self.centroids, self.scale)[:, cluster - 1]
+
+        return probability
 
 
 @dataclass(frozen=True)
@@ -149,12 +158,24 @@ class MapFolders:
 
 
 def explain_with(
-    model: ConvolutionalAutoencoder, settings: Mapping[str, object], arrays: Mapping[str, NDArray], *, device: str
+    model: ConvolutionalAutoencoder,
+    settings: Mapping[str, object],
+    arrays: Mapping[str, NDArray],
+    *,
+    device: str,
+    precision: str = "float32",
 ) -> Explained:
-    """What ``load_autoencoder`` returned, ready to explain scans on ``device``."""
+    """What ``load_autoencoder`` returned, ready to explain scans on ``device``.
+
+    precision : ``bfloat16`` for the convolutions that see masked images, on a CUDA device; elsewhere nothing changes.
+    """
     centroids = torch.from_numpy(arrays["centroids"]).to(device)
     scale = float(settings.get("scale", 1.0))
-    return Explained(model.to(device).eval(), centroids, scale, Intensity(**settings["intensity"]), device)
+    model = model.to(device).eval()
+    if precision == "bfloat16" and device.startswith("cuda"):  # the order that tensor cores read without a copy
+        dimensions = model.convolutions[0].weight.ndim - 2
+        model.to(memory_format={2: torch.channels_last, 3: torch.channels_last_3d}[dimensions])
+    return Explained(model, centroids, scale, Intensity(**settings["intensity"]), device, precision)
 
 
 def explain_assignments(

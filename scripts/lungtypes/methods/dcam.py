@@ -143,19 +143,18 @@ def fit(
     network.to(device)
     optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
     state = State(dict(network.state_dict(keep_vars=True)), optimiser)
-    lasting = None
-    if reference is not None:  # its labels stay what they are, and so does its head
+    if reference is None:
+        lasting = None
+        first = _cluster(_features(network, scans, training, device), k, training, seed, 0).labels
+        state.memory["labels"] = torch.from_numpy(first)
+        largest_at_start = cluster_sizes(first, k)["largest_share"]
+    else:  # its labels stay what they are, and so does its head; they have no start to be compared with
+        largest_at_start = 1.0
         lasting = _fresh_head(network.n_features, k, derive_seed(seed, "dcam", "head")).to(device)
         factor = training.head_learning_rate / training.learning_rate
         optimiser.add_param_group({"params": list(lasting.parameters()), "rate_factor": factor})
         state = State({**state.parameters, "head.weight": lasting.weight, "head.bias": lasting.bias}, optimiser)
         state.set_rate(training.learning_rate)
-    if reference is None:  # a fixed label has no start to be compared with
-        first = _cluster(_features(network, scans, training, device), k, training, seed, 0).labels
-        state.memory["labels"] = torch.from_numpy(first)
-        largest_at_start = cluster_sizes(first, k)["largest_share"]
-    else:
-        largest_at_start = 1.0
 
     def run_epoch(epoch: int) -> dict[str, float]:
         labels, row = reference, {"phase": "supervised"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from lungtypes.methods.lung_scans import Box, LungScans
 from lungtypes.methods.map_groups import (
     MapGroups,
     MapTables,
+    ToTemplate,
     describe_scan,
     with_zones_of_each_lung,
     write_mean_ct,
@@ -40,14 +41,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lungtypes.imaging.volume_files import Cohort
-    from lungtypes.imaging.volumes import CohortGrid
 
 logger = logging.getLogger(__name__)
 
 FULL_SCALE = 99.5  # percentile of the positive values in the training lungs that is drawn as 1
 QUANTILES = np.linspace(0, 1, 1001)  # of each scan, so that every scan counts the same in the scale
-
-ToTemplate = Callable[[str, NDArray[np.float32], "CohortGrid"], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lungtypes.imaging.volumes import CohortGrid
 
 SUBJECT, BALANCED = "population_subject", "population_balanced"
+ToTemplate = Callable[[str, NDArray[np.float32], "CohortGrid"], NDArray[np.float32]]  # a subject's map from its grid
 COLUMNS = ("group", "n", "n_maps", "n_degenerate", "n_repeats", "mean_importance", "mean_sd", "active_ml")
 
 

@@ -93,10 +93,12 @@ def further_maps(
     return {kind: make[kind]() for kind in kinds}
 
 
-def passes_of(kind: str, explainer: Explainer, way: Way) -> int:
-    """Forward passes of the network that a map of one scan takes, a way back counting as two: its cost anywhere."""
-    along = 3 * way.points
-    others = {"difference": explainer.passes + 1, "gradcam": 3, "margin": along, "contrast": along}
+def passes_of(kind: str, explainer: Explainer, points: int) -> int:
+    """Forward passes of the network that a map of one scan takes, a way back counting as two: its cost anywhere.
+
+    points : of the path of ``margin`` and ``contrast``.
+    """
+    others = {"difference": explainer.passes + 1, "gradcam": 3, "margin": 3 * points, "contrast": 3 * points}
     return {explainer.name: explainer.passes, **others}[kind]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
+from lungtypes.evaluation.indices import medoid_of
+from lungtypes.imaging.hounsfield import OUTSIDE
 from lungtypes.maps.attribution import log_odds, n_windows, occlusion_map
 from lungtypes.maps.faithfulness import (
     control_maps,
@@ -23,11 +24,12 @@ from lungtypes.maps.faithfulness import (
     rank_correlation,
     recommended,
 )
+from lungtypes.maps.localisation import localise
 from lungtypes.methods.clam_maps import ClamExplainer, explain_with
 from lungtypes.methods.dcam_maps import DcamExplainer
 from lungtypes.methods.dcam_stages import load_dcam
 from lungtypes.methods.intensity import Intensity
-from lungtypes.methods.map_groups import COLUMNS, MapGroups
+from lungtypes.methods.map_groups import COLUMNS, MapGroups, ToTemplate
 from lungtypes.methods.map_kinds import (
     Explainer,
     Scan,
@@ -44,6 +46,7 @@ from lungtypes.provenance import whole_folder, write_table
 from lungtypes.randomness import derive_seed, stream
 
 if TYPE_CHECKING:
+    from lungtypes.imaging.lesion_masks import LesionsOn
     from lungtypes.imaging.volume_files import Cohort
     from lungtypes.imaging.volumes import CohortGrid
 
@@ -54,9 +57,10 @@ CONTROLS = ("uniform", "random_weights", "wrong_cluster", "brightness", "departu
 FAITHFULNESS = ("subject", "cluster", "map", "kind", "insertion", "deletion", "gain", "log_odds", "log_odds_reference")
 SUMMARY = ("map", "passes", "recommended", "control", "n", "gain", "control_gain", "difference", "ci_low", "ci_high")
 SUMMARY += ("better",)
+LOCALISATION = ("subject", "cluster", "map", "kind", "energy", "pointing", "voxel_auc", "lesion_share")
+LOCALISATION_SUMMARY = ("map", "pointing", "voxel_auc", "lesion_share", "control", "n", "energy", "control_energy")
+LOCALISATION_SUMMARY += ("difference", "ci_low", "ci_high", "better")
 RANDOMISATION = ("subject", "cluster", "map", "layer", "correlation")
-
-ToTemplate = Callable[[str, NDArray[np.float32], "CohortGrid"], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,13 @@ class Plan:
     faithfulness: Mapping[str, int]
     seed: int
 
-    def path_on(self, spacing_mm: float) -> Way:
-        """The path's settings on a grid of that spacing."""
-        return Way(int(self.path["points"]), self.path["smooth_mm"] / spacing_mm)
+    def path_on(self, grid: CohortGrid) -> Way:
+        """The path's settings in voxels of a grid."""
+        return Way(int(self.path["points"]), self.path["smooth_mm"] / grid.spacing_mm)
+
+    def windows_on(self, grid: CohortGrid) -> dict[str, int]:
+        """Window and stride in voxels of a grid."""
+        return {name: max(1, round(self.occlusion[f"{name}_mm"] / grid.spacing_mm)) for name in ("window", "stride")}
 
 
 def compare_stage(
@@ -88,6 +96,7 @@ def compare_stage(
     *,
     weights: NDArray[np.float32] | None,
     to_template: ToTemplate | None,
+    lesions: LesionsOn,
     reference: str,
     flag: str,
 ) -> None:
@@ -98,134 +107,164 @@ def compare_stage(
     scans : what the model was trained on; template : the same scans in template space, where group maps lie.
     assignment : assignment.tsv in the order of ``scans``. embedding : (N, r) after training, for the medoids.
     lungs : template lungs on the grid of ``template``. weights : (N, H) of the published maps where they are stored.
-    to_template : brings a map there; None where it is there already. reference : what the maps are compared with.
+    to_template : brings a map there; None where it is there already. lesions : the user's masks, where there are any.
+    reference : what the maps are compared with.
 
     Files: maps/{kind}/{subject}.nii.gz of -1 to 1 in the scan's space; further_group_maps/{kind}_cluster{k}_mean
-    and so on; maps/occlusion of the medoids; faithfulness.tsv, faithfulness_summary.tsv, map_randomisation.tsv.
+    and so on; maps/occlusion of the medoids; faithfulness.tsv, faithfulness_summary.tsv, map_randomisation.tsv;
+    localisation.tsv and localisation_summary.tsv of all scans with a lesion mask.
     With one cluster there is nothing to tell apart: folders and tables are empty.
     """
-    kinds = list(plan.kinds) if explainer.k > 1 else []
+    several = explainer.k > 1
+    kinds = list(plan.kinds) if several else []
     clusters = assignment["cluster"].to_numpy(np.int64) - 1
     q = assignment.filter(regex=r"^q_\d+$").to_numpy(np.float64)
-    grids = scans.grids or (scans.grid,) * len(scans.subjects)
-    names = sorted({*plan.kinds, OCCLUSION})
+    grids, shape = scans.grids or (scans.grid,) * len(scans.subjects), scans.array.shape[1:]
+    chosen = chosen_scans(clusters, embedding, scans.splits, plan) if several else {}
+    groups = {
+        kind: MapGroups(kind, explainer.k, tuple(template.grid.shape), keep_degenerate=False, balanced=True)
+        for kind in kinds
+    }
+    rows, located, randomised, dearest = [], [], [], 0
     with ExitStack() as stack:
-        places = {name: stack.enter_context(whole_folder(folder / "maps" / name)) for name in names}
-        group_maps = stack.enter_context(whole_folder(folder / "further_group_maps"))
-        tables = []
-        groups = {
-            kind: MapGroups(kind, explainer.k, tuple(template.grid.shape), keep_degenerate=False, balanced=True)
-            for kind in kinds
+        places = {
+            name: stack.enter_context(whole_folder(folder / "maps" / name)) for name in sorted({*plan.kinds, OCCLUSION})
         }
-        for row, subject in enumerate(scans.subjects) if kinds else ():
-            scan, cluster = explainer.scan(scans.array[row]), int(clusters[row])
-            own = explainer.weights(scan, cluster) if weights is None else torch.tensor(weights[row])
-            way = plan.path_on(grids[row].spacing_mm)
-            found = further_maps(scan, own.to(scan.image), cluster, runner_up(q[row], cluster), kinds, way)
-            for kind, raw in found.items():
-                shown = scaled_two_sided(explainer.on_grid(raw, scans.array.shape[1:]))
+        group_maps = stack.enter_context(whole_folder(folder / "further_group_maps"))
+        for row, subject in enumerate(scans.subjects) if several else ():
+            scan, cluster, way = explainer.scan(scans.array[row]), int(clusters[row]), plan.path_on(grids[row])
+            other = runner_up(q[row], cluster)
+            own = explainer.weights(scan, cluster) if weights is None else torch.tensor(weights[row]).to(scan.image)
+            maps = further_maps(scan, own, cluster, other, kinds, way)
+            for kind, raw in maps.items():
+                shown = scaled_two_sided(explainer.on_grid(raw, shape))
                 grids[row].write_image(places[kind] / f"{subject}.nii.gz", shown)
                 if to_template:
                     shown = to_template(subject, shown, grids[row])
                 groups[kind].add(cluster + 1, shown, repeat=scans.splits[row] == "repeat")
-        for group in groups.values():
-            tables.append(group.write(group_maps, template.grid, lungs))
-        chosen = chosen_scans(clusters, embedding, scans.splits, plan) if kinds else {}
-        rows, randomised = [], []
-        for row, rank in chosen.items():
-            about = {"subject": scans.subjects[row], "cluster": int(clusters[row]) + 1}
-            examined = _examine(explainer, scans, row, rank, int(clusters[row]), q[row], kinds, plan, grids[row])
-            if examined.occlusion is not None:
-                raw = explainer.on_grid(examined.occlusion, scans.array.shape[1:])
-                grids[row].write_image(places[OCCLUSION] / f"{scans.subjects[row]}.nii.gz", scaled_two_sided(raw))
-            rows += [{**about, **entry} for entry in examined.rows]
-            randomised += [{**about, **entry} for entry in examined.randomised]
+            rank, lesion = chosen.get(row, len(scans.subjects)), lesions(subject, grids[row])
+            examined = rank < plan.faithfulness["scans"]
+            if rank < plan.occlusion["scans"]:
+                maps[OCCLUSION], passes = _occlusion(explainer, scan, cluster, plan.windows_on(grids[row]))
+                dearest = max(dearest, passes)
+                shown = scaled_two_sided(explainer.on_grid(maps[OCCLUSION], shape))
+                grids[row].write_image(places[OCCLUSION] / f"{subject}.nii.gz", shown)
+            if not examined and lesion is None:
+                continue
+            about = {"subject": subject, "cluster": cluster + 1}
+            maps = {explainer.name: explainer.published(scan, cluster, own), **maps}
+            controls = _controls(explainer, scan, other, stream(plan.seed, "maps", subject, "controls"))
+            if examined:
+                gains = _gains(explainer, scan, maps, controls, cluster, plan, subject)
+                rows += [{**about, **entry} for entry in gains]
+            if examined and rank == 0:
+                again = _randomised(explainer, scans.array[row], scan, maps, cluster, other, kinds, way, plan.seed)
+                randomised += [{**about, **entry} for entry in again]
+            if lesion is not None:
+                inside = np.asarray(scans.array[row]) != OUTSIDE
+                for name, values in {**maps, **controls}.items():
+                    entry = {**about, "map": name, "kind": "control" if name in controls else "map"}
+                    located.append(entry | localise(explainer.on_grid(values, shape), lesion, inside))
+        tables = [group.write(group_maps, template.grid, lungs) for group in groups.values()]
     table = pd.DataFrame(rows, columns=list(FAITHFULNESS))
-    costs = {kind: passes_of(kind, explainer, plan.path_on(1)) for kind in (explainer.name, *kinds)}
-    costs[OCCLUSION] = max((entry.get("passes", 0) for entry in rows), default=0)
-    summary = summarise(table, costs, explainer.name, stream(plan.seed, "maps", "intervals"))
+    costs = {kind: passes_of(kind, explainer, int(plan.path["points"])) for kind in (explainer.name, *kinds)}
+    summary = summarise(table, {**costs, OCCLUSION: dearest}, explainer.name, stream(plan.seed, "maps", "intervals"))
     write_table(folder / "faithfulness.tsv", table.assign(reference=reference, flag=flag))
     write_table(folder / "faithfulness_summary.tsv", summary.assign(reference=reference, flag=flag))
+    places = pd.DataFrame(located, columns=list(LOCALISATION))
+    found = summarise_localisation(places, stream(plan.seed, "maps", "localisation"))
+    write_table(folder / "localisation.tsv", places.assign(reference=reference, flag=flag))
+    write_table(folder / "localisation_summary.tsv", found.assign(reference=reference, flag=flag))
     write_table(folder / "map_randomisation.tsv", pd.DataFrame(randomised, columns=list(RANDOMISATION)))
     group_table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
     write_table(folder / "further_group_maps.tsv", group_table.assign(flag=flag))
-    logger.info("maps: %s of %d scans; %d scans examined", ", ".join(kinds) or "none", len(scans.subjects), len(chosen))
-
-
-@dataclass(frozen=True)
-class _Examined:
-    rows: list[dict[str, object]]
-    randomised: list[dict[str, object]]
-    occlusion: NDArray[np.float32] | None
-
-
-def _examine(
-    explainer: Explainer,
-    scans: Cohort,
-    row: int,
-    rank: int,
-    cluster: int,
-    q: NDArray[np.float64],
-    kinds: Sequence[str],
-    plan: Plan,
-    grid: CohortGrid,
-) -> _Examined:
-    """One scan; ``rank`` 0 is the cluster's medoid, on which layers are drawn anew, too."""
-    scan, subject = explainer.scan(scans.array[row]), scans.subjects[row]
-    score, other = log_odds(cluster), runner_up(q, cluster)
-    way = plan.path_on(grid.spacing_mm)
-    maps = _maps_of(explainer, scan, cluster, other, kinds, way)
-    entries = {name: {"kind": "map"} for name in maps}
-    occluded = None
-    if rank < plan.occlusion["scans"]:
-        windows = {name: max(1, round(plan.occlusion[f"{name}_mm"] / grid.spacing_mm)) for name in ("window", "stride")}
-        inside = torch.from_numpy(scan.inside).to(scan.image.device)
-        occluded = occlusion_map(scan.view, scan.image, scan.reference, inside, score, **windows, chunk=explainer.chunk)
-        maps[OCCLUSION] = occluded
-        entries[OCCLUSION] = {"kind": "map", "passes": n_windows(inside, **windows) + 1}
-    with torch.no_grad():
-        channels = scan.view.activations(scan.image)
-        size = tuple(scan.image.shape[2:])
-        ends = [float(score(scan.view.log_q_of(image))) for image in (scan.image, scan.reference)]
-    rng = stream(plan.seed, "maps", subject, "controls")
-    controls = control_maps(
-        scan.image, scan.reference, channels, lambda small: scan.view.upsampled(small, size), rng=rng
+    logger.info(
+        "maps: %s of %d scans; %d scans examined, %d with lesion masks",
+        ", ".join(kinds) or "none",
+        len(scans.subjects),
+        table["subject"].nunique(),
+        places["subject"].nunique(),
     )
-    wrong = explainer.weights(scan, other)
-    controls["wrong_cluster"] = explainer.published(scan, other, wrong)
-    maps |= controls
+
+
+def _occlusion(
+    explainer: Explainer, scan: Scan, cluster: int, windows: Mapping[str, int]
+) -> tuple[NDArray[np.float32], int]:
+    """The map of one scan, not scaled, and the passes that it took."""
+    inside = torch.from_numpy(scan.inside).to(scan.image.device)
+    ends, score = (scan.image, scan.reference), log_odds(cluster)
+    found = occlusion_map(scan.view, *ends, inside, score, **windows, chunk=explainer.chunk)
+    return found, n_windows(inside, **windows) + 1
+
+
+def _controls(explainer: Explainer, scan: Scan, other: int, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+    """What a map of the scan has to be better than, on the grid of the image."""
+    with torch.no_grad():
+        channels, size = scan.view.activations(scan.image), tuple(scan.image.shape[2:])
+
+    def upsampled(small: torch.Tensor) -> NDArray[np.float32]:
+        return scan.view.upsampled(small, size)
+
+    wrong = explainer.published(scan, other, explainer.weights(scan, other))
+    return {**control_maps(scan.image, scan.reference, channels, upsampled, rng=rng), "wrong_cluster": wrong}
+
+
+def _gains(
+    explainer: Explainer,
+    scan: Scan,
+    maps: Mapping[str, NDArray[np.float32]],
+    controls: Mapping[str, NDArray[np.float32]],
+    cluster: int,
+    plan: Plan,
+    subject: str,
+) -> list[dict[str, object]]:
+    """Insertion and deletion of each map of one scan, and of its controls."""
+    score = log_odds(cluster)
+
+    def score_of(images: torch.Tensor) -> torch.Tensor:
+        return score(scan.view.log_q_of(images))
+
+    with torch.no_grad():
+        ends = {"log_odds": float(score_of(scan.image)), "log_odds_reference": float(score_of(scan.reference))}
     rows = []
-    for name, values in maps.items():
+    for name, values in {**maps, **controls}.items():
         found = insertion_deletion(
             values,
             scan.image,
             scan.reference,
             scan.inside,
-            lambda images: score(scan.view.log_q_of(images)),
+            score_of,
             steps=plan.faithfulness["steps"],
             chunk=explainer.chunk,
             rng=stream(plan.seed, "maps", subject, "ties"),
         )
-        entry = {"map": name, "kind": "control", **entries.get(name, {})}
-        entry |= {"insertion": found.insertion, "deletion": found.deletion, "gain": found.gain}
-        rows.append(entry | {"log_odds": ends[0], "log_odds_reference": ends[1]})
-    randomised = []
-    if rank == 0:
-        for layer, drawn in explainer.randomised(derive_seed(plan.seed, "maps", "layers")):
-            again = _maps_of(drawn, drawn.scan(scans.array[row]), cluster, other, kinds, way)
-            for name, values in again.items():
-                correlation = rank_correlation(maps[name], values, scan.inside)
-                randomised.append({"map": name, "layer": layer, "correlation": correlation})
-    return _Examined(rows, randomised, occluded)
+        entry = {"map": name, "kind": "control" if name in controls else "map"}
+        rows.append({**entry, "insertion": found.insertion, "deletion": found.deletion, "gain": found.gain, **ends})
+    return rows
 
 
-def _maps_of(
-    explainer: Explainer, scan: Scan, cluster: int, other: int, kinds: Sequence[str], way: Way
-) -> dict[str, NDArray[np.float32]]:
-    """The published map and the further ones, none of them scaled."""
-    weights = explainer.weights(scan, cluster)
-    published = {explainer.name: explainer.published(scan, cluster, weights)}
-    return published | further_maps(scan, weights, cluster, other, kinds, way)
+def _randomised(
+    explainer: Explainer,
+    hu: NDArray[np.int16],
+    scan: Scan,
+    maps: Mapping[str, NDArray[np.float32]],
+    cluster: int,
+    other: int,
+    kinds: Sequence[str],
+    way: Way,
+    seed: int,
+) -> list[dict[str, object]]:
+    """How far each map of one scan stays the same when layers are drawn anew."""
+    rows = []
+    for layer, drawn in explainer.randomised(derive_seed(seed, "maps", "layers")):
+        seen = drawn.scan(hu)
+        weights = drawn.weights(seen, cluster)
+        again = {drawn.name: drawn.published(seen, cluster, weights)}
+        again |= further_maps(seen, weights, cluster, other, kinds, way)
+        for name, values in again.items():
+            correlation = rank_correlation(maps[name], values, scan.inside)
+            rows.append({"map": name, "layer": layer, "correlation": correlation})
+    return rows
 
 
 def explainer_of(
@@ -266,7 +305,7 @@ def chosen_scans(
         members = np.flatnonzero((clusters == cluster) & train)
         if not len(members) or not wanted:
             continue
-        medoid = members[cdist(embedding[members], embedding[members]).sum(axis=1).argmin()]
+        medoid = members[medoid_of(embedding[members])]
         others = rng.permutation(members[members != medoid])[: wanted - 1]
         chosen |= {int(row): rank for rank, row in enumerate([medoid, *others])}
     return chosen
@@ -282,12 +321,32 @@ def summarise(table: pd.DataFrame, costs: Mapping[str, int], published: str, rng
     kinds = list(dict.fromkeys(table.loc[table["kind"] == "map", "map"]))
     complete = {kind: float(wide[kind].mean()) for kind in kinds if wide[kind].notna().all()}
     best = recommended(complete, costs, published) if complete else ""
+    rows = against_controls(table, "gain", rng)
+    about = [{"passes": costs[row["map"]], "recommended": int(row["map"] == best)} for row in rows]
+    return pd.DataFrame([row | more for row, more in zip(rows, about, strict=True)], columns=list(SUMMARY))
+
+
+def summarise_localisation(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """One row a map and control: mean energy in the lesions, as :func:`summarise` does for the gain.
+
+    Scans without a lesion in the lungs say nothing and are left out; pointing, voxel_auc and lesion_share are the means
+    of the map over all others.
+    """
+    told = table.dropna(subset=["energy"])
+    means = told.groupby("map")[["pointing", "voxel_auc", "lesion_share"]].mean()
+    rows = [row | means.loc[row["map"]].to_dict() for row in against_controls(told, "energy", rng)]
+    return pd.DataFrame(rows, columns=list(LOCALISATION_SUMMARY))
+
+
+def against_controls(table: pd.DataFrame, measure: str, rng: np.random.Generator) -> list[dict[str, object]]:
+    """Each map of a table with one row a scan and map beside each control, over the scans that have both."""
+    wide = table.pivot_table(index="subject", columns="map", values=measure)
     rows = []
-    for kind in kinds:
+    for kind in dict.fromkeys(table.loc[table["kind"] == "map", "map"]):
         for control in CONTROLS:
-            both = wide[[kind, control]].dropna()
+            both = wide.reindex(columns=[kind, control]).dropna()
             gap, low, high = paired_interval(both[kind].to_numpy(), both[control].to_numpy(), rng=rng)
-            about = {"map": kind, "passes": costs[kind], "recommended": int(kind == best), "control": control}
-            about |= {"n": len(both), "gain": both[kind].mean(), "control_gain": both[control].mean()}
+            means = {measure: both[kind].mean(), f"control_{measure}": both[control].mean()}
+            about = {"map": kind, "control": control, "n": len(both), **means}
             rows.append(about | {"difference": gap, "ci_low": low, "ci_high": high, "better": int(low > 0)})
-    return pd.DataFrame(rows, columns=list(SUMMARY))
+    return rows

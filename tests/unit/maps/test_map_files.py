@@ -4,13 +4,14 @@ import json
 import tracemalloc
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
 import yaml
 
-from lungtypes.device import make_deterministic
+from lungtypes.device import set_torch
 from lungtypes.imaging.volume_files import Cohort
 from lungtypes.imaging.volumes import CohortGrid
 from lungtypes.maps.channel_masking import importance_from_sum
@@ -51,15 +52,15 @@ def regions(size=SIZE):
     return found | {name: lungs & (thirds == 2 - i) for i, name in enumerate(("upper", "middle", "lower"))}
 
 
-def model(size=SIZE, k=4):
+def model(size=SIZE, k=4, precision="float32"):
     torch.manual_seed(3)
     network = ConvolutionalAutoencoder(size=(size,) * 3, filters=(3, 5), strides=(2, 1), latent=4, slope=0.1)
     settings = {"intensity": {"low_hu": -1024.0, "high_hu": 200.0, "background": 0.3}, "scale": 2.0}
-    return explain_with(network, settings, {"centroids": torch.randn(k, 4).numpy()}, device="cpu")
+    return explain_with(network, settings, {"centroids": torch.randn(k, 4).numpy()}, device="cpu", precision=precision)
 
 
 def write(folder, *, of=None, clusters=CLUSTERS, explained=None, size=SIZE, official=False, emulate_channel_bug=False):
-    make_deterministic(torch_threads=1)
+    set_torch(threads=1)
     folders = MapFolders(folder / "maps/clam", folder / "group_maps", folder / "map_parts")
     return write_maps(
         folders,
@@ -97,6 +98,20 @@ def test_every_file_lies_where_the_cohorts_grid_lies(done):
         assert image.GetSpacing() == pytest.approx((2.5,) * 3, abs=1e-5), path
         assert image.GetOrigin() == pytest.approx(grid().origin_mm, abs=1e-4), path
         assert image.GetDirection() == pytest.approx(np.ravel(grid().direction), abs=1e-5), path
+
+
+def test_another_reader_finds_every_map_in_the_same_place(done):
+    """nibabel has code of its own for the affine, in RAS, and takes the sform; what takes the qform must agree."""
+    spacing, direction, origin = 2.5, np.array(grid().direction), np.array(grid().origin_mm)
+    lps = np.eye(4)
+    lps[:3, :3], lps[:3, 3] = direction * spacing, origin
+    for path in sorted(done[0].rglob("*.nii.gz")):
+        image = nib.load(path)
+        np.testing.assert_allclose(image.affine, np.diag([-1, -1, 1, 1]) @ lps, atol=1e-3, err_msg=str(path))
+        assert int(image.header["sform_code"]) > 0 and int(image.header["qform_code"]) > 0
+        np.testing.assert_allclose(image.get_qform(), image.get_sform(), atol=1e-3)
+        values = np.asarray(image.dataobj)
+        np.testing.assert_array_equal(values.transpose(2, 1, 0), array(path))
 
 
 def test_maps_of_the_scans_are_scaled_each_by_itself(done):
@@ -245,3 +260,8 @@ def test_a_model_without_a_scale_is_read_as_the_papers():
     with torch.no_grad():
         scores = [float(e.score(1)(image)) for e in (plain, explained)]
     assert plain.scale == 1.0 and scores[0] != pytest.approx(scores[1])
+
+
+def test_precision_of_a_gpu_changes_nothing_on_a_cpu(done, tmp_path):
+    write(tmp_path, explained=model(precision="bfloat16"), **AUTHORS)
+    np.testing.assert_array_equal(published(tmp_path), published(done[0]))

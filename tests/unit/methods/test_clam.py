@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lungtypes.device import make_deterministic
+from lungtypes.device import set_torch
 from lungtypes.evaluation.accuracy import matched_accuracy
 from lungtypes.methods.clam import (
     _fault,
@@ -42,7 +42,7 @@ TRAINING = {
 
 @pytest.fixture(scope="module")
 def planted():
-    make_deterministic(torch_threads=1)
+    set_torch(threads=1)
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], 12)
     images = rng.normal(0.3, 0.03, (36, 16, 16)).astype(np.float32)
@@ -193,7 +193,7 @@ def test_centroids_are_trained(planted):
 
 
 def test_same_seed_gives_the_same_bytes():
-    make_deterministic(torch_threads=1)
+    set_torch(threads=1)
     images = np.random.default_rng(1).random((12, 16, 16), np.float32)
     runs = []
     for _ in range(2):

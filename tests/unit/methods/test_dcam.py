@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lungtypes.device import make_deterministic
+from lungtypes.device import set_torch
 from lungtypes.evaluation.accuracy import matched_accuracy
 from lungtypes.methods import training as training_module
 from lungtypes.methods.augmentation import Augmentation
@@ -52,7 +52,7 @@ def scans():
 
 
 def fitted(method, scans, labels, **changes):
-    make_deterministic(torch_threads=1)
+    set_torch(threads=1)
     network = build_network(method, filters=4, norm="batch", checkpointing=False, seed=1)
     reference = labels[:18] if method == "dcam-supervised" else None
     return fit(network, scans["train"], k=2, training=QUICK, seed=1, device="cpu", reference=reference, **changes)

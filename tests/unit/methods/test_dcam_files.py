@@ -10,7 +10,7 @@ import SimpleITK as sitk
 import torch
 import yaml
 
-from lungtypes.device import make_deterministic
+from lungtypes.device import set_torch
 from lungtypes.errors import InputError
 from lungtypes.imaging.geometry import read_volume
 from lungtypes.imaging.transforms import TransformFiles, warp_image
@@ -55,7 +55,7 @@ def scans():
 
 
 def train(folder, array, *, method="dcam", reference=None, seed=1):
-    make_deterministic(torch_threads=1)
+    set_torch(threads=1)
     folder.mkdir(exist_ok=True)
     (folder / "choice.json").write_text(json.dumps({"k": 3, "flag": "careful"}))
     checkpoint = Checkpoint(folder / "resume/a.safetensors", "b" * 20)
@@ -128,7 +128,7 @@ def test_the_supervised_reference_learns_the_labels_and_keeps_their_order(tmp_pa
 
 
 def test_a_refit_keeps_assignments_only(tmp_path, fitted):
-    make_deterministic(torch_threads=1)
+    set_torch(threads=1)
     (tmp_path / "choice.json").write_text(json.dumps({"k": 3, "flag": ""}))
     checkpoint = Checkpoint(tmp_path / "resume/refit.safetensors", "c" * 20)
     options = {

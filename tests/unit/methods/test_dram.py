@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from lungtypes.device import make_deterministic
+from lungtypes.device import set_torch
 from lungtypes.errors import InputError
 from lungtypes.evaluation.segmentation import overlap
 from lungtypes.imaging.geometry import read_volume
@@ -76,7 +76,7 @@ def graded(table):
 
 
 def fitted(method, scans, table, **changes):
-    make_deterministic(torch_threads=1)
+    set_torch(threads=1)
     rates = {name: changes.pop(name) for name in list(changes) if name in TRAINING}
     network = build_network(method, NETWORK | changes.pop("network", {}), n_classes=2, seed=1)
     targets = targets_of(table, SUBJECTS, NAMES, edges=EDGES)
@@ -206,7 +206,7 @@ def settings(**changes):
 
 
 def trained_files(folder, scans, table, method="dram", **changes):
-    make_deterministic(torch_threads=1)
+    set_torch(threads=1)
     checkpoint = Checkpoint(folder / "resume/a.safetensors", "b" * 20)
     train_stage(folder, scans, SUBJECTS, SPLITS, table, method=method, checkpoint=checkpoint, **settings(**changes))
     return folder

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from lungtypes.cohort.frozen import TEMPLATE_FILES, check_frozen, read_manifest, write_manifest
-from lungtypes.device import make_deterministic
+from lungtypes.device import set_torch
 from lungtypes.errors import InputError, ScanFault
 from lungtypes.imaging.hounsfield import OUTSIDE
 from lungtypes.methods import frozen_stages
@@ -80,7 +80,7 @@ def freeze(fitted, folder):
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
     """Four models of the same scans."""
-    make_deterministic(torch_threads=1)
+    set_torch(threads=1)
     study = tmp_path_factory.mktemp("study")
     for method in METHODS:
         (study / method).mkdir()

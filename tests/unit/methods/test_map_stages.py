@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from lungtypes.device import make_deterministic
+from lungtypes.device import set_torch
 from lungtypes.imaging.geometry import read_volume
 from lungtypes.imaging.volume_files import Cohort
 from lungtypes.imaging.volumes import CohortGrid
@@ -77,12 +77,23 @@ def assignment(k=K):
     return table.assign(cluster=CLUSTERS)
 
 
+def no_mask(subject, grid):
+    return None
+
+
+def masks(subject, grid):
+    """Of the scans of cluster 3, what makes it; an empty one of S0."""
+    lesion = np.zeros(grid.shape, bool)
+    lesion[8:] = CLUSTERS[SUBJECTS.index(subject)] == 3
+    return lesion if subject == "S0" or lesion.any() else None
+
+
 def compare(folder, explainer, *, to_template=None, plan=PLAN):
-    make_deterministic(torch_threads=1)
+    set_torch(threads=1)
     scans = cohort()
     embedding = np.random.default_rng(2).normal(size=(8, 4))
     lungs = (scans.array != OUTSIDE).any(axis=0)
-    more = {"weights": None, "to_template": to_template, "reference": "controls", "flag": "careful"}
+    more = {"weights": None, "to_template": to_template, "lesions": masks, "reference": "controls", "flag": "careful"}
     compare_stage(folder, explainer, scans, scans, assignment(), embedding, lungs, plan, **more)
     return folder
 
@@ -97,7 +108,9 @@ def table(path):
     return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""])
 
 
-@pytest.mark.parametrize("name", ["faithfulness", "faithfulness_summary", "map_randomisation"])
+@pytest.mark.parametrize(
+    "name", ["faithfulness", "faithfulness_summary", "map_randomisation", "localisation", "localisation_summary"]
+)
 def test_tables_have_the_columns_of_their_schemas(compared, name):
     schema = yaml.safe_load((SCHEMAS / f"{name}.yaml").read_text())
     assert set(table(compared[1] / f"{name}.tsv").columns) == set(schema["columns"])
@@ -129,6 +142,28 @@ def test_each_map_is_compared_with_each_control(compared):
     assert set(summary["map"]) == {explainer.name, *KINDS, "occlusion"}
     assert (summary.groupby("map").size() == 5).all() and summary.groupby("map")["recommended"].first().sum() == 1
     assert summary.set_index("map").loc["occlusion", "n"].max() == 2
+
+
+def test_every_scan_with_a_mask_says_where_each_map_lies_against_each_control(compared):
+    _, folder = compared
+    rows = table(folder / "localisation.tsv")
+    assert set(rows["subject"]) == {"S0", "S3", "S4", "S5", "S7"}  # held-out scans and repeats, too
+    told = rows[rows["subject"] != "S0"]
+    assert told["lesion_share"].round(3).eq(round(8 / 14, 3)).all()  # the first two layers are no lung
+    assert rows.loc[rows["subject"] == "S0", ["energy", "pointing"]].isna().all(axis=None)
+    summary = table(folder / "localisation_summary.tsv")
+    assert (summary.groupby("map").size() == 5).all() and "uniform" not in set(summary["map"])
+    own = summary[(summary["map"] == "margin") & (summary["control"] == "uniform")].iloc[0]
+    told = told.pivot(index="subject", columns="map", values="energy")[["margin", "uniform"]].dropna()
+    assert own["n"] == len(told) and own["difference"] == pytest.approx((told["margin"] - told["uniform"]).mean())
+
+
+def test_no_scan_is_examined_when_none_is_asked_for(tmp_path):
+    plan = Plan((), PLAN.path, PLAN.occlusion, {"scans": 0, "steps": 4}, 1)
+    folder = compare(tmp_path, EXPLAINERS["clam"](), plan=plan)
+    assert table(folder / "faithfulness.tsv").empty and table(folder / "map_randomisation.tsv").empty
+    assert len(list((folder / "maps/occlusion").iterdir())) == 2
+    assert set(table(folder / "localisation.tsv")["map"]) >= {"clam", "departure"}
 
 
 def test_every_layer_is_drawn_anew_once_for_each_medoid(compared):
@@ -178,7 +213,7 @@ def test_stored_weights_of_the_published_map_give_the_same_difference(tmp_path):
     embedding = np.random.default_rng(2).normal(size=(8, 4))
     plan = Plan(("difference",), PLAN.path, {**PLAN.occlusion, "scans": 0}, {"scans": 0, "steps": 4}, 1)
     for name, weights in (("a", stored), ("b", None)):
-        more = {"weights": weights, "to_template": None, "reference": "cohort", "flag": ""}
+        more = {"weights": weights, "to_template": None, "lesions": no_mask, "reference": "cohort", "flag": ""}
         compare_stage(tmp_path / name, explainer, scans, scans, assignment(), embedding, lungs, plan, **more)
     a, b = ((tmp_path / n / "maps/difference/S4.nii.gz").read_bytes() for n in ("a", "b"))
     assert a == b and table(tmp_path / "a/faithfulness.tsv").empty
@@ -187,7 +222,7 @@ def test_stored_weights_of_the_published_map_give_the_same_difference(tmp_path):
 def test_one_cluster_gives_empty_tables_and_no_error(tmp_path):
     one = pd.DataFrame({"subject": SUBJECTS, "cluster": 1, "q_1": 1.0})
     scans, explainer = cohort(), clam_explainer(k=1)
-    more = {"weights": None, "to_template": None, "reference": "cohort", "flag": ""}
+    more = {"weights": None, "to_template": None, "lesions": no_mask, "reference": "cohort", "flag": ""}
     lungs = (scans.array != OUTSIDE).any(axis=0)
     compare_stage(tmp_path, explainer, scans, scans, one, np.zeros((8, 4)), lungs, PLAN, **more)
     assert table(tmp_path / "faithfulness_summary.tsv").empty and (tmp_path / "maps/margin").is_dir()
@@ -204,7 +239,7 @@ def test_maps_in_native_space_are_brought_to_the_template_for_their_means(tmp_pa
 
     lungs = (scans.array != OUTSIDE).any(axis=0)
     plan = Plan(("gradcam",), PLAN.path, {**PLAN.occlusion, "scans": 0}, {"scans": 0, "steps": 4}, 1)
-    more = {"weights": None, "to_template": to_template, "reference": "cohort", "flag": ""}
+    more = {"weights": None, "to_template": to_template, "lesions": no_mask, "reference": "cohort", "flag": ""}
     compare_stage(tmp_path, dcam_explainer(), native, scans, assignment(), np.zeros((8, 4)), lungs, plan, **more)
     assert brought == list(SUBJECTS)
     assert (read_volume(tmp_path / "further_group_maps/gradcam_cluster1_mean.nii.gz").array == 1).all()

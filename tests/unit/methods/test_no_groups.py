@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from lungtypes.association.stage import associate_stage
-from lungtypes.device import make_deterministic
+from lungtypes.device import set_torch
 from lungtypes.evaluation.choose_files import choose_stage
 from lungtypes.evaluation.evaluate_files import evaluate_stage
 from lungtypes.imaging.hounsfield import OUTSIDE
@@ -40,7 +40,7 @@ def test_two_groups_raise_no_flag(tmp_path):
 
 
 def test_one_group_is_flagged_in_every_table(tmp_path):
-    make_deterministic(torch_threads=1)
+    set_torch(threads=1)
     table, choice = choose(tmp_path, [0])
     flag = choice["flag"]
     assert flag.startswith("one group not rejected (p = ") and set(table["flag"]) == {flag}

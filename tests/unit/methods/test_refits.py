@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from lungtypes.device import make_deterministic
+from lungtypes.device import set_torch
 from lungtypes.evaluation.accuracy import matched_accuracy
 from lungtypes.imaging.hounsfield import OUTSIDE
 from lungtypes.methods import clam_stages
@@ -51,7 +51,7 @@ def refit(folder, seed):
 
 
 def test_refits_find_the_planted_groups_and_leave_nothing_else(tmp_path):
-    make_deterministic(torch_threads=1)
+    set_torch(threads=1)
     tables = [refit(tmp_path, seed) for seed in (1, 2)]
     for table in tables:
         assert list(table) == ["subject", "cluster", "split"] and table["subject"].tolist() == SUBJECTS
@@ -60,7 +60,7 @@ def test_refits_find_the_planted_groups_and_leave_nothing_else(tmp_path):
 
 
 def test_a_kill_between_the_phases_costs_no_second_pretraining(tmp_path, monkeypatch):
-    make_deterministic(torch_threads=1)
+    set_torch(threads=1)
     whole = refit(tmp_path, 1)
 
     def killed(*args, **kwargs):
