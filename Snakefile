@@ -5,6 +5,9 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/ingest.smk"
 include: "workflow/rules/lungs.smk"
@@ -17,14 +20,15 @@ include: "workflow/rules/apply.smk"
 include: "workflow/rules/volumes.smk"
 include: "workflow/rules/clam.smk"
 include: "workflow/rules/dcam.smk"
-include: "workflow/rules/maps.smk"
 include: "workflow/rules/dram.smk"
+include: "workflow/rules/maps.smk"
 include: "workflow/rules/freeze.smk"
 include: "workflow/rules/assign.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/associate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/simulate.smk"
+include: "workflow/rules/verify.smk"
 
 
 rule all:

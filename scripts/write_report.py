@@ -12,5 +12,6 @@ write_page(
     results=Path(snakemake.params.results),
     run_config=config["run"],
     has_outcomes=config["has_outcomes"],
+    **config["report"],
 )
 record(snakemake.params, snakemake.output, rule=snakemake.rule)

@@ -28,7 +28,12 @@ rule associate_outcomes:
         map_summary=results("{method}/map_summary.tsv"),
         series=SERIES,
     output:
-        **ASSOCIATION,
+        **shown(
+            ASSOCIATION,
+            "Clinical association",
+            table_one="table_one",
+            outcomes="outcomes",
+        ),
     log:
         results("logs/associate_outcomes/{method}.log"),
     benchmark:
@@ -37,8 +42,8 @@ rule associate_outcomes:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(60),
     params:
         config=association_settings(),
         results=results_folder,
@@ -65,8 +70,8 @@ rule associate_external:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(60),
     params:
         config=association_settings(),
         results=results_folder,
@@ -94,8 +99,8 @@ rule associate_phenotype:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(60),
     params:
         config=association_settings(),
         column=phenotype_column,

@@ -27,7 +27,7 @@ from lungtypes.association.outcome_print import (
 )
 from lungtypes.association.outcomes import outcomes_table
 from lungtypes.association.predictor_files import Assigned, read_predictor, with_scanner_columns
-from lungtypes.association.rows import AssociationPlan, as_outcomes, join_clusters
+from lungtypes.association.rows import AssociationPlan, as_outcomes, join_clusters, level_text
 from lungtypes.association.table_html import to_html
 from lungtypes.association.table_latex import to_latex
 from lungtypes.association.table_one import table_one
@@ -46,9 +46,10 @@ TABLES = (
     "imputed",
     "descriptive",
 )
-DATA = ("points", "comparator_counts")  # of the report's figures; they are not printed
+DATA = ("points", "comparator_counts", "comparator_levels")  # of the report's figures; they are not printed
 POINT_COLUMNS = ["outcome", "label", "unit", "group", "value"]
 COUNT_COLUMNS = ["comparator", "label", "level", "group", "count"]
+LEVEL_COLUMNS = ["subject", "comparator", "label", "level"]
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def associate_stage(
         write_text(folder / f"{name}.tex", to_latex(printed[name], flag=flag))
     write_table(folder / "points.tsv", _points(cohort).assign(flag=flag))
     write_table(folder / "comparator_counts.tsv", _comparator_counts(cohort).assign(flag=flag))
+    write_table(folder / "comparator_levels.tsv", _comparator_levels(cohort).assign(flag=flag))
     n = len(join_clusters(frame, groups)[1])
     text = methods_text(
         plan=_in_words(cohort), settings=settings, wording=wording, n=n, tables=tables, absent=cohort.absent
@@ -228,3 +230,14 @@ def _comparator_counts(cohort: Cohort) -> pd.DataFrame:
     )
     rows = described[(described["group"] != "overall") & (described["level"] != "")]
     return rows.assign(comparator=name)[COUNT_COLUMNS].reset_index(drop=True)
+
+
+def _comparator_levels(cohort: Cohort) -> pd.DataFrame:
+    """The level of every subject that has one, for the embedding's colours."""
+    name = cohort.plan.comparator
+    if name is None:
+        return pd.DataFrame(columns=LEVEL_COLUMNS)
+    table, groups = join_clusters(cohort.frame, cohort.assigned.groups)
+    rows = pd.DataFrame({"subject": groups.index, "level": table[name].to_numpy()}).dropna()
+    rows["level"] = rows["level"].map(level_text)
+    return rows.assign(comparator=name, label=cohort.labels[name])[LEVEL_COLUMNS].reset_index(drop=True)

@@ -11,6 +11,8 @@ from lungtypes.association.predictor_files import THIRDS
 from lungtypes.report.association_figures import plot_balance, plot_boxes, plot_counts, plot_dumbbells, plot_effects
 from lungtypes.report.association_tables import association_table
 from lungtypes.report.blocks import Block, Heading, Picture, interval, number
+from lungtypes.report.figures import plot_groups
+from lungtypes.report.method_sections import embedding_points
 from lungtypes.report.results import Results
 from lungtypes.report.style import draw_png
 
@@ -126,7 +128,8 @@ def box_pictures(results: Results, folder: str, prefix: str) -> list[Block]:
     caption = f"Values as measured (n = {min(counts)} to {max(counts)}), box: quartiles."
     caption += " In parentheses: n of the cluster." if len(names) > 3 else ""
     caption += " Black diamond: adjusted mean with 95 % CI of the complete cases." if len(means) else ""
-    picture = Picture(f"{prefix}_boxes", draw_png(draw, height=0.3 + 2.3 * lines), alt, caption, points)
+    png = draw_png(draw, height=0.3 + 2.3 * lines)
+    picture = Picture(f"{prefix}_boxes", png, alt, caption, points, of_persons=True)
     return [Heading("Outcomes as measured"), picture]
 
 
@@ -173,6 +176,32 @@ def counts_picture(results: Results, folder: str, prefix: str) -> list[Block]:
     caption = f"Counts by {label} (n = {counts.to_numpy().sum():.0f}); percentages and shade: of the row."
     height = 0.9 + 0.55 * len(counts)
     return [Picture(f"{prefix}_comparator", draw_png(draw, height=height, width=7.0), alt, caption, table)]
+
+
+def embedding_picture(results: Results, method: str) -> list[Block]:
+    """The embedding before and after clustering in the colours of the existing classification."""
+    levels = association_table(results, f"association/{method}", "comparator_levels")
+    embedding = results.table(f"{method}/embedding.tsv")
+    if embedding is None or levels.empty or levels["level"].nunique() > MOST_LEVELS:
+        return []
+    label = levels["label"].iloc[0]
+    counts = association_table(results, f"association/{method}", "comparator_counts")
+    names = [level for level in dict.fromkeys(counts["level"]) if level in set(levels["level"])]
+    points, shares = embedding_points(embedding, levels[["subject", "level"]])
+
+    def draw(figure: Figure) -> None:
+        for ax, (phase, part) in zip(figure.subplots(1, len(points), squeeze=False)[0], points.items(), strict=True):
+            heading = f"{phase} clustering, by {label} (n = {len(part)})"
+            style = {"column": "level", "names": names, "title": heading, "explained_percent": shares[phase]}
+            plot_groups(ax, part, names, **style, first_colour=2)
+
+    alt = f"Scatter plots of the first two principal components, coloured by {label} ({len(names)} levels)."
+    caption = (
+        f"Does the embedding order the scans by {label} (n = {len(levels)})? The clustering never saw it. Principal "
+        "components as in the section on the embedding; subjects without a value are left out."
+    )
+    data = pd.concat(points.values(), ignore_index=True)
+    return [Picture(f"{method}_embedding_by_level", draw_png(draw, height=3.5), alt, caption, data)]
 
 
 def _largest(results: Results, folder: str) -> int | None:

@@ -11,6 +11,7 @@ from lungtypes.report.association_pictures import (
     counts_picture,
     dumbbell_picture,
     effect_picture,
+    embedding_picture,
 )
 from lungtypes.report.association_tables import association_table
 from lungtypes.report.blocks import Block, Bullets, Fragment, Heading, Paragraph, Section, method_name
@@ -27,6 +28,7 @@ def association_section(results: Results, method: str, *, has_outcomes: bool) ->
         text = f"No clinical table was given, so {what} not compared with characteristics or outcomes."
         return Section(anchor, title, short, (Paragraph(text, "note"),))
     blocks = association_blocks(results, f"association/{method}", method)
+    blocks += embedding_picture(results, method)
     return Section(anchor, title, short, tuple(blocks) or (Paragraph("No association tables were found."),))
 
 

@@ -8,6 +8,7 @@ from lungtypes.report.results import Results, without_paths
 
 TEXT = frozenset(
     [
+        "subject",
         "outcome",
         "label",
         "unit",

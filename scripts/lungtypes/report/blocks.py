@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -58,13 +58,19 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG with its words, and the table of what it shows (written to data/{name}.tsv)."""
+    """A PNG with its words, and the table of what it shows (written to data/{name}.tsv).
+
+    of_persons : single persons can be seen in it, though ``data`` have no column of subjects. of_scans : it shows
+    images of single scans.
+    """
 
     name: str
     png: bytes
     alt: str
     caption: str
     data: pd.DataFrame
+    of_persons: bool = False
+    of_scans: bool = False
     kind: str = "picture"
 
 
@@ -111,7 +117,37 @@ class Heading:
     kind: str = "heading"
 
 
-Block = Paragraph | Bullets | Table | Picture | Fragment | Flow | Folded | Heading
+@dataclass(frozen=True)
+class Viewer:
+    """Volumes to slice and turn in the browser; the page works without it.
+
+    data : what the first script reads, as JSON. scripts : all code that may run on the page, the first at once; a
+    later one only when the first adds it, word for word.
+    """
+
+    data: Mapping[str, object]
+    scripts: tuple[str, ...]
+    caption: str
+    kind: str = "viewer"
+
+
+@dataclass(frozen=True)
+class Link:
+    """Words that lead to a file beside the page."""
+
+    text: str
+    href: str
+
+
+@dataclass(frozen=True)
+class Links:
+    """Links in a row."""
+
+    items: tuple[Link, ...]
+    kind: str = "links"
+
+
+Block = Paragraph | Bullets | Table | Picture | Fragment | Flow | Folded | Heading | Viewer | Links
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from markupsafe import escape
 from matplotlib.figure import Figure
 
 from lungtypes.report.blocks import (
     Block,
     Flow,
     FlowStep,
-    Fragment,
     Heading,
     Paragraph,
     Picture,
@@ -28,6 +26,7 @@ from lungtypes.report.findings import cramers_v, scanner_table
 from lungtypes.report.results import Results, clusters_of
 from lungtypes.report.slices import CT_SCALE, choose_cuts, plot_panels
 from lungtypes.report.style import draw_png
+from lungtypes.report.subject_pages import links_to_pages
 
 STAGES = ("ingest", "lungs", "resample", "register", "volumes")
 STAGE_NAMES = {
@@ -52,9 +51,15 @@ PICTURES = 4
 
 
 def flow_section(results: Results) -> Section:
-    """Who came in, who left where, who was analysed; the counts add up by construction."""
+    """Who came in, who left where, who was analysed; the counts add up by construction.
+
+    A run that stopped before the registration has the table of its screening instead.
+    """
     title = "Participant flow"
     table = results.table("cohort/attrition.tsv")
+    last = "Analysed"
+    if table is None:
+        table, last = results.table("cohort/screening.tsv"), "Left"
     if table is None:
         return Section("flow", title, "Flow", (Paragraph("No attrition table was found."),))
     excluded = table[table["status"] != "analysed"]
@@ -66,11 +71,12 @@ def flow_section(results: Results) -> Section:
         leaving = tuple(f"{size} excluded: {code or 'no code'}" for code, size in codes.items())
         steps.append(FlowStep(STAGE_NAMES.get(stage, f"Before {stage}"), left, leaving))
         left -= int(codes.sum())
-    steps.append(FlowStep("Analysed", left))
-    total = f"{count_of(len(table), 'scan')} in = {left} analysed + {len(excluded)} excluded."
+    steps.append(FlowStep(last, left))
+    total = f"{count_of(len(table), 'scan')} in = {left} {last.lower()} + {len(excluded)} excluded."
     blocks: list[Block] = [Flow(tuple(steps)), Paragraph(total)]
     if len(excluded):
-        rows = tuple(map(tuple, excluded[["subject", "stage", "code", "message", "remedy"]].to_numpy()))
+        columns = ["subject", "stage", "code", "message", "remedy"]
+        rows = tuple(map(tuple, excluded.reindex(columns=columns, fill_value="").to_numpy()))
         header = ("Subject", "Stage", "Code", "Message", "What to do")
         blocks.append(Table(f"Excluded scans (n = {len(excluded)})", header, rows))
     decided = table[table["decisions"] != ""]
@@ -134,7 +140,7 @@ def quality_section(results: Results, config: Mapping[str, object]) -> Section:
 
 
 def _picture_blocks(results: Results) -> list[Block]:
-    """The pictures of the scans that most need a look, failed ones first, and links to all."""
+    """The pictures of the scans that most need a look, failed ones first; all are on the pages of single scans."""
     attrition, review = results.table("cohort/attrition.tsv"), results.table("cohort/review.tsv")
     if attrition is None:
         return []
@@ -154,14 +160,35 @@ def _picture_blocks(results: Results) -> list[Block]:
                 f"Scan {subject}: axial, coronal and sagittal slices with the border of the lungs, histogram of HU and "
                 "area of each slice.",
                 f"{subject}. Lung window; blue: border of the lungs. Patient's right is on the left of the image.",
-                pd.DataFrame({"subject": [subject]}) if data is None else data,
+                pd.DataFrame({"subject": [subject]}) if data is None else data.assign(subject=subject),
+                of_scans=True,
             )
         )
-    if drawn:
-        links = " ".join(f'<a href="../quality/{escape(s)}/lungs.png">{escape(s)}</a>' for s in drawn)
-        caption = f"Pictures of all {len(drawn)} scans (files beside this page)"
-        blocks += [Paragraph(f"{caption}:"), Fragment(f"<p>{links}</p>", caption)]
     return blocks
+
+
+def pages_section(results: Results) -> Section | None:
+    """Links to the pages of single scans: excluded ones first, then by the first method's clusters; None without."""
+    table, methods = results.table("cohort/attrition.tsv"), results.methods()
+    if table is None or table.empty:
+        return None
+    groups = {"Excluded": table.loc[table["status"] != "analysed", "subject"]}
+    analysed = table.loc[table["status"] == "analysed", "subject"]
+    if methods:
+        assignment = results.table(f"{methods[0]}/assignment.tsv").set_index("subject")["cluster"]
+        cluster = analysed.map(assignment)
+        groups |= {f"{method_name(methods[0])}, cluster {number(c, 0)}": part for c, part in analysed.groupby(cluster)}
+        analysed = analysed[cluster.isna()]
+    groups["Analysed"] = analysed
+    blocks: list[Block] = [
+        Paragraph(
+            "Every scan has a page of its own beside this one: what became of it, its quality, its clusters and maps."
+        )
+    ]
+    for name, subjects in groups.items():
+        if len(subjects):
+            blocks += [Heading(f"{name} (n = {len(subjects)})"), links_to_pages(list(subjects))]
+    return Section("scans", "Single scans", "Scans", tuple(blocks))
 
 
 def _registration_blocks(table: pd.DataFrame, checks: Mapping[str, Mapping[str, object]]) -> list[Block]:

@@ -60,7 +60,7 @@ def lesion_pictures(results: Results, method: str) -> list[Block]:
     caption += " Dashed orange line: the given lesion mask." if truth else ""
     alt = f"CT, lesion map and border of the lesion mask of {len(scans)} scans. {words}."
     png = draw_png(draw, height=0.4 + 2.0 * len(scans))
-    return [Heading("Lesion maps"), Picture(f"{method}_maps", png, alt, caption, data)]
+    return [Heading("Lesion maps"), Picture(f"{method}_maps", png, alt, caption, data, of_scans=True)]
 
 
 def chosen_scans(table: pd.DataFrame | None) -> pd.DataFrame:

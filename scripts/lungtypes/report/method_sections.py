@@ -129,20 +129,14 @@ def embedding_section(results: Results, method: str) -> Section:
     """Principal components before and after clustering, by cluster and by scanner."""
     anchor, title, short = f"{method}-embedding", f"{method_name(method)}: embedding", "Embedding"
     table, assignment = results.table(f"{method}/embedding.tsv"), results.table(f"{method}/assignment.tsv")
-    phases = [] if table is None else [p for p in ("before", "after") if (table["phase"] == p).any()]
+    phases = [] if table is None else phases_of(table)
     if not phases:
         return Section(anchor, title, short, (Paragraph("No embedding was found."),))
     scanner = assignment["subject"].map(results.scanners()).fillna("not stated")
     common = scanner.value_counts().sort_index().sort_values(ascending=False, kind="stable").index[:MOST_SCANNERS]
     labels = assignment[["subject", "cluster"]].assign(scanner=scanner.where(scanner.isin(common), "other"))
     shown = [*common, "other"] if (labels["scanner"] == "other").any() else list(common)
-    points, shares = {}, {}
-    for phase in phases:
-        part = table[table["phase"] == phase]
-        z = part[[c for c in part if c.startswith("z_")]].to_numpy(float)
-        scores, shares[phase] = principal_components(z)
-        frame = pd.DataFrame({"subject": part["subject"].to_numpy(), "pc1": scores[:, 0], "pc2": scores[:, 1]})
-        points[phase] = frame.merge(labels, on="subject").assign(phase=phase)
+    points, shares = embedding_points(table, labels)
     clusters = clusters_of(assignment)
 
     def draw(figure: Figure) -> None:
@@ -169,6 +163,25 @@ def embedding_section(results: Results, method: str) -> Section:
         pd.concat(points.values(), ignore_index=True),
     )
     return Section(anchor, title, short, (picture,))
+
+
+def phases_of(embedding: pd.DataFrame) -> list[str]:
+    """Which of before and after the clustering phase embedding.tsv holds."""
+    return [phase for phase in ("before", "after") if (embedding["phase"] == phase).any()]
+
+
+def embedding_points(
+    embedding: pd.DataFrame, labels: pd.DataFrame
+) -> tuple[dict[str, pd.DataFrame], dict[str, tuple[float, float]]]:
+    """Each phase's pc1 and pc2 by subject beside the columns of ``labels``, and the percent of variance of both."""
+    points, shares = {}, {}
+    for phase in phases_of(embedding):
+        part = embedding[embedding["phase"] == phase]
+        z = part[[c for c in part if c.startswith("z_")]].to_numpy(float)
+        scores, shares[phase] = principal_components(z)
+        frame = pd.DataFrame({"subject": part["subject"].to_numpy(), "pc1": scores[:, 0], "pc2": scores[:, 1]})
+        points[phase] = frame.merge(labels, on="subject").assign(phase=phase)
+    return points, shares
 
 
 def principal_components(z: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:

@@ -1,8 +1,9 @@
-"""One HTML page with everything that a reader needs: no server, no network, no script; data of every figure beside."""
+"""One HTML page with everything that a reader needs: no server, no network; data of every figure beside."""
 
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,8 +14,14 @@ from lungtypes.report.association_sections import (
     external_section,
     phenotype_sections,
 )
-from lungtypes.report.blocks import Picture, Section
-from lungtypes.report.cohort_sections import flow_section, protocol_section, quality_section, template_section
+from lungtypes.report.blocks import Finding, Picture, Section
+from lungtypes.report.cohort_sections import (
+    flow_section,
+    pages_section,
+    protocol_section,
+    quality_section,
+    template_section,
+)
 from lungtypes.report.evaluation_section import evaluation_section
 from lungtypes.report.findings import find
 from lungtypes.report.lesion_section import lesion_section
@@ -28,14 +35,25 @@ from lungtypes.report.paper_figures import paper_figures_section
 from lungtypes.report.profile_sections import profile_section
 from lungtypes.report.render import render_page
 from lungtypes.report.results import Results
+from lungtypes.report.share import NOTE, shared_findings, shared_sections
+from lungtypes.report.style import Png
 from lungtypes.report.trust_section import trust_section
+from lungtypes.report.viewer import viewer_section
 
 logger = logging.getLogger(__name__)
 
 BUDGET_BYTES = 15_000_000
 
 
-def write_page(page: Path, *, results: Path, run_config: Mapping[str, object], has_outcomes: bool) -> None:
+def write_page(
+    page: Path,
+    *,
+    results: Path,
+    run_config: Mapping[str, object],
+    has_outcomes: bool,
+    share: bool = False,
+    print_dpi: int = 0,
+) -> None:
     """Write the page, and ``data/*.tsv`` beside it with the data of every figure.
 
     Parameters
@@ -44,17 +62,31 @@ def write_page(page: Path, *, results: Path, run_config: Mapping[str, object], h
     results : folder with the outputs of all stages; what is missing is said on the page.
     run_config : the resolved config, for the methods text and the reproducibility section.
     has_outcomes : whether a clinical table was given.
+    share : also write share/index.html, which holds nothing of single scans, and its data.
+    print_dpi : also write figures/*.png with so many pixels an inch; 0 for none.
     """
     page, read = Path(page), Results(Path(results))
     sections = page_sections(read, run_config, has_outcomes=has_outcomes)
-    _write_data(page.parent / "data", sections)
     methods, segmenting = read.methods(), read.dram_methods()
     heading = {} if methods or not segmenting else {"heading": "Lung lesions: report of this run"}
     findings = find(read, has_outcomes=has_outcomes)
-    html = render_page(findings=findings, sections=sections, methods=(*methods, *segmenting), **heading)
+    content = {"methods": (*methods, *segmenting), **heading}
+    _write(page, findings, sections, content)
+    _write_figures(page.parent / "figures", sections, print_dpi)
+    shared = page.parent / "share" / page.name
+    if share:
+        words = {**content, "lead": NOTE, "heading": "Lung subtypes: report to be shared"}
+        _write(shared, shared_findings(findings, read), shared_sections(sections, read), words)
+    else:
+        shutil.rmtree(shared.parent, ignore_errors=True)  # of an earlier run, and so of other results
+
+
+def _write(page: Path, findings: Sequence[Finding], sections: Sequence[Section], content: Mapping[str, object]) -> None:
+    _write_data(page.parent / "data", sections)
+    html = render_page(findings=findings, sections=sections, **content)
     write_text(page, html)
     size = len(html.encode())
-    logger.info("report: %d sections, %.1f MB", len(sections), size / 1e6)
+    logger.info("%s: %d sections, %.1f MB", page.parent.name, len(sections), size / 1e6)
     if size > BUDGET_BYTES:
         logger.warning(
             "report: %.1f MB, expected at most %.1f MB. Some browsers will be slow.", size / 1e6, BUDGET_BYTES / 1e6
@@ -68,7 +100,9 @@ def page_sections(results: Results, config: Mapping[str, object], *, has_outcome
         flow_section(results),
         protocol_section(results),
         quality_section(results, config),
+        *filter(None, [pages_section(results)]),
         template_section(results, config),
+        *filter(None, [viewer_section(results, config)]),
     ]
     for method in methods:
         sections += [
@@ -102,8 +136,22 @@ def page_sections(results: Results, config: Mapping[str, object], *, has_outcome
     )
 
 
+def _write_figures(folder: Path, sections: Sequence[Section], dpi: int) -> None:
+    """The figures as files at print resolution; those that were drawn by other stages are files already."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if dpi:
+        folder.mkdir(parents=True)
+        for picture in _pictures(sections):
+            if isinstance(picture.png, Png):
+                (folder / f"{picture.name}.png").write_bytes(picture.png.at(dpi))
+
+
+def _pictures(sections: Sequence[Section]) -> list[Picture]:
+    return [block for section in sections for block in section.blocks if isinstance(block, Picture)]
+
+
 def _write_data(folder: Path, sections: Sequence[Section]) -> None:
-    pictures = [block for section in sections for block in section.blocks if isinstance(block, Picture)]
+    pictures = _pictures(sections)
     names = {f"{picture.name}.tsv" for picture in pictures}
     for old in folder.glob("*.tsv"):
         if old.name not in names:

@@ -109,7 +109,7 @@ def _member_figure(results: Results, assignment: pd.DataFrame, seed: int) -> lis
     )
     alt = f"Axial slices of {len(rows)} scans, CT beside the CLAM map: {', '.join(chosen['subject'])}."
     png = draw_png(lambda figure: _draw_members(figure, rows), height=0.4 + 0.85 * len(rows), width=11.0)
-    return [Picture("clam_figures_8_9", png, alt, caption, chosen)]
+    return [Picture("clam_figures_8_9", png, alt, caption, chosen, of_scans=True)]
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from lungtypes.evaluation.indices import medoid_of
 from lungtypes.imaging.geometry import Volume, bounding_box, crop
 from lungtypes.randomness import stream
 from lungtypes.report.blocks import Block, Heading, Paragraph, Picture, Section, Table, mean_sd, method_name, number
@@ -229,8 +229,7 @@ def chosen_members(results: Results, method: str, assignment: pd.DataFrame, seed
             part = embedding[(embedding["phase"] == phase) & embedding["subject"].isin(members)]
             z = part[[c for c in part if c.startswith("z_")]].to_numpy(float)
             if len(z):
-                distances = np.linalg.norm(z[:, None] - z[None], axis=2).sum(axis=1)
-                medoid = part["subject"].iloc[int(distances.argmin())]
+                medoid = part["subject"].iloc[medoid_of(z)]
                 rows.append({"cluster": cluster, "role": "medoid", "subject": medoid})
         others = sorted(set(members) - {medoid})
         rng = stream(seed, "report", "members", method, cluster)
@@ -274,5 +273,5 @@ def _member_blocks(results: Results, method: str, assignment: pd.DataFrame, seed
     height = 0.2 + 1.35 * len(scans)
     return [
         Heading("Members"),
-        Picture(f"{method}_members", draw_png(draw, height=height, width=10.5), alt, caption, chosen),
+        Picture(f"{method}_members", draw_png(draw, height=height, width=10.5), alt, caption, chosen, of_scans=True),
     ]

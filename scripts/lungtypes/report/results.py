@@ -89,6 +89,11 @@ class Results:
         """The methods that segment lesions and left a burden of each scan, in the order of DRAM_METHODS."""
         return tuple(m for m in DRAM_METHODS if (self.folder / m / "phenotype.tsv").exists())
 
+    def subjects(self) -> tuple[str, ...]:
+        """Every scan of the sheet, in its order."""
+        table = self.table("cohort/attrition.tsv")
+        return () if table is None else tuple(table["subject"])
+
     def table(self, name: str) -> pd.DataFrame | None:
         """A TSV with text columns as they stand ("NA" is a text) and all others as numbers; paths are removed."""
         path = self.folder / name

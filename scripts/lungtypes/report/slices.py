@@ -13,12 +13,17 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 from numpy.typing import NDArray
+
+from lungtypes.report.style import DPI, draw_png
 
 CT_WINDOW_HU = (-1350.0, 150.0)  # centre -600, width 1500: the usual lung window
 AXIAL_FRACTIONS = (0.75, 0.5, 0.25)  # of the lungs' height, from the base; head first
 CORONAL_FRACTION = 0.5
 OUTSIDE_GREY = "#DCDCDC"
+STRIP_WIDTH, STRIP_TITLE = 960, 30  # pixels of a row of slices, and of the line above it
+STRIP_GAP = 2  # voxels between slices
 
 
 @dataclass(frozen=True)
@@ -98,9 +103,7 @@ def plot_slice(
 
     lungs : (Z, Y, X), same grid; where it is 0 a masked scale shows grey. outline : draw its border.
     """
-    values = cut.of(np.asarray(array, float))
-    if scale.masked and lungs is not None:
-        values = np.where(cut.of(lungs) > 0, values, np.nan)
+    values = cut.of(np.asarray(array, float)) if lungs is None else _slice_values(array, cut, scale, lungs)
     cmap = matplotlib.colormaps[scale.cmap].with_extremes(bad=OUTSIDE_GREY)
     aspect = cut.aspect(spacing_mm)
     image = ax.imshow(values, cmap=cmap, norm=scale.norm(), aspect=aspect, interpolation="nearest")
@@ -161,3 +164,63 @@ def plot_members(
                 plot_slice(ax, scan, cut, spacing_mm=spacing_mm, scale=CT_SCALE, lungs=lungs, outline=True)
             line[i * len(cuts)].set_title(title, loc="left", fontsize=8)
         line[0].set_ylabel(name)
+
+
+def strips_png(rows: Mapping[str, tuple[NDArray, Scale]], cuts: Sequence[Cut], *, lungs: NDArray) -> bytes:
+    """A row for each named (Z, Y, X) array with a scale of its own: its slices side by side, and a colour bar, as PNG.
+
+    Painted pixel by pixel, without axes: ten times faster than :func:`plot_panels`, for pages that there are hundreds
+    of. Voxels must be cubes, as those of cohort arrays are.
+    """
+    strips, edges = [], []
+    for array, scale in rows.values():
+        parts = [_slice_values(array, cut, scale, lungs) for cut in cuts]
+        sizes = np.array([part.shape for part in parts])
+        edges = np.cumsum([0, *(sizes[:, 1] + STRIP_GAP)])
+        strip = np.ones((sizes[:, 0].max(), edges[-1] - STRIP_GAP, 3))
+        colours = matplotlib.colormaps[scale.cmap].with_extremes(bad=OUTSIDE_GREY)
+        for part, left in zip(parts, edges, strict=False):
+            painted = colours(scale.norm()(np.ma.masked_invalid(np.clip(part, scale.low, scale.high))))
+            strip[: part.shape[0], left : left + part.shape[1]] = painted[..., :3]
+        strips.append(strip)
+    zoom = STRIP_WIDTH / strips[0].shape[1]
+    strips = [_zoomed(strip, zoom) for strip in strips]
+    height = sum(STRIP_TITLE + len(strip) for strip in strips)
+
+    def draw(figure: Figure) -> None:
+        top = 0
+        for (name, (_, scale)), strip in zip(rows.items(), strips, strict=True):
+            bottom = height - top - STRIP_TITLE - len(strip)
+            figure.figimage(strip, 0, bottom)
+            ramp = matplotlib.colormaps[scale.cmap](np.linspace(1, 0, len(strip)))[:, None, :3]
+            figure.figimage(np.repeat(ramp, 14, axis=1), STRIP_WIDTH + 15, bottom)
+            _words(figure, 0, bottom + len(strip) + 5, f"{name}: {scale.label}", size=9)
+            for value, y, where in ((scale.high, bottom + len(strip), "top"), (scale.low, bottom, "bottom")):
+                _words(figure, STRIP_WIDTH + 34, y, f"{value:g}".replace("-", "\N{MINUS SIGN}"), size=8, va=where)
+            for cut, left, right in zip(cuts, edges, edges[1:] - STRIP_GAP, strict=False):
+                for x, text, side in (
+                    (left * zoom + 3, cut.sides[0], "left"),
+                    (right * zoom - 3, cut.sides[1], "right"),
+                ):
+                    words = _words(figure, x, bottom + len(strip) - 3, text, size=8, va="top", ha=side, weight="bold")
+                    words.set(color="white", path_effects=[withStroke(linewidth=1.8, foreground="black")])
+            top += STRIP_TITLE + len(strip)
+
+    return draw_png(draw, height=height / DPI, arrange=False)
+
+
+def _words(figure: Figure, x: float, y: float, text: str, *, size: float, **style: object) -> Text:
+    """Text with its corner at a pixel from the lower left."""
+    width, height = figure.get_size_inches() * DPI
+    return figure.text(x / width, y / height, text, fontsize=size, **style)
+
+
+def _zoomed(image: NDArray, zoom: float) -> NDArray:
+    """(rows, columns, 3) enlarged, each pixel a sharp block."""
+    rows, columns = (np.minimum(np.arange(round(n * zoom)) / zoom, n - 1).astype(int) for n in image.shape[:2])
+    return image[rows][:, columns]
+
+
+def _slice_values(array: NDArray, cut: Cut, scale: Scale, lungs: NDArray) -> NDArray:
+    values = cut.of(np.asarray(array, float))
+    return np.where(cut.of(lungs) > 0, values, np.nan) if scale.masked else values

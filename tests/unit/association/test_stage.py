@@ -130,6 +130,9 @@ def test_points_of_the_figures_name_no_subject(files, written):
     assert "subject" not in points and not points.astype(str).apply(lambda c: c.str.contains("S0")).any().any()
     counts = read(written, "comparator_counts")
     assert counts["count"].astype(int).sum() == N - 1
+    levels = read(written, "comparator_levels")
+    by_level = counts.astype({"count": int}).groupby("level")["count"].sum()
+    assert levels["subject"].is_unique and levels["level"].value_counts().to_dict() == by_level.to_dict()
 
 
 def test_same_inputs_give_the_same_bytes(files, written, tmp_path):

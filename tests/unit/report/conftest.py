@@ -14,7 +14,7 @@ from lungtypes.association.description_print import print_table_one
 from lungtypes.association.outcome_print import print_comparison, print_means, print_outcomes
 from lungtypes.association.outcomes import OUTCOME_COLUMNS
 from lungtypes.association.rows import AssociationPlan
-from lungtypes.association.stage import COUNT_COLUMNS, POINT_COLUMNS
+from lungtypes.association.stage import COUNT_COLUMNS, LEVEL_COLUMNS, POINT_COLUMNS
 from lungtypes.association.table_html import to_html
 from lungtypes.association.table_one import TABLE_ONE_COLUMNS
 from lungtypes.evaluation.segmentation import percentage_table
@@ -100,7 +100,7 @@ def build(folder: Path, clusters: list[int], k: int) -> Run:
     clam = results / "clam"
     q = np.full((n, k), 0.1 / k)
     q[np.arange(n), np.array(clusters) - 1] = 0.9
-    assignment = pd.DataFrame({"subject": subjects, "cluster": clusters})
+    assignment = pd.DataFrame({"subject": subjects, "cluster": clusters, "split": "train"})
     save(clam / "assignment.tsv", assignment.assign(**{f"q_{j + 1}": q[:, j] for j in range(k)}, margin=0.8))
     z = rng.normal(size=(2 * n, 5))
     phases = ["before"] * n + ["after"] * n
@@ -153,7 +153,7 @@ def _cohort(results: Path, subjects: list[str], rng) -> None:
     series = pd.DataFrame(
         {"subject": subjects, "series": 2, "manufacturer": "A&B", "model": "$x^{2$", "kernel": "B50f"}
     )
-    series = series.assign(kernel_class="sharp", thickness_mm=5.0, verdict="chosen", code="", reason="")
+    series = series.assign(kernel_class="sharp", thickness_mm=5.0, slices=60, verdict="chosen", code="", reason="")
     series.loc[: n // 2, "model"] = CANARY
     save(results / "ingest/series.tsv", series)
     save(
@@ -228,6 +228,10 @@ def _association(results: Path, clusters: list[int], n: int) -> None:
         for level in (CANARY, "2")
         for c in clusters
     ]
+    levels = [
+        {"subject": chr(ord("a") + i), "comparator": "stage", "label": "Stage", "level": (CANARY, "2")[i % 2]}
+        for i in range(n - 1)
+    ]
     plan = AssociationPlan((), ("Age",), (), "stage", "hc3", 0.02, 5, 10, 0, 1)
     tables = {
         "outcomes": pd.DataFrame([outcome], columns=OUTCOME_COLUMNS),
@@ -237,6 +241,7 @@ def _association(results: Path, clusters: list[int], n: int) -> None:
         "table_one": pd.DataFrame(described, columns=TABLE_ONE_COLUMNS),
         "points": pd.DataFrame(points, columns=POINT_COLUMNS),
         "comparator_counts": pd.DataFrame(counts, columns=COUNT_COLUMNS),
+        "comparator_levels": pd.DataFrame(levels, columns=LEVEL_COLUMNS),
     }
     printed = {
         "outcomes": print_outcomes(tables["outcomes"], tables["contrasts"], plan, reference=clusters[0]),

@@ -29,13 +29,22 @@ def test_tables_and_figures_stand_in_the_order_of_a_paper(shared):
         "Beside the existing classification",
         "clam_comparison",
         "clam_comparator",
+        "clam_embedding_by_level",
     ]
 
 
 def test_every_caption_has_its_n_and_every_picture_its_data(shared):
     pictures = [block for block in blocks_of(shared[0]) if isinstance(block, Picture)]
-    assert len(pictures) == 5 and all(len(picture.data) for picture in pictures)
+    assert len(pictures) == 6 and all(len(picture.data) for picture in pictures)
     assert all("n = " in picture.caption or "n = " in str(picture.data["label"].iloc[0]) for picture in pictures)
+
+
+def test_embedding_shows_the_existing_classification_of_those_who_have_one(shared):
+    (picture,) = [b for b in blocks_of(shared[0]) if isinstance(b, Picture) and b.name == "clam_embedding_by_level"]
+    levels = pd.read_csv(shared[0].results / "association/clam/comparator_levels.tsv", sep="\t", dtype=str)
+    told = dict(zip(levels["subject"], levels["level"], strict=True))
+    assert set(picture.data["subject"]) == set(told)
+    assert all(told[s] == level for s, level in zip(picture.data["subject"], picture.data["level"], strict=True))
 
 
 def test_folded_tables_can_be_opened(shared):

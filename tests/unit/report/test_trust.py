@@ -6,7 +6,7 @@ import pytest
 
 from lungtypes.maps.faithfulness import paired_interval
 from lungtypes.methods.map_stages import CONTROLS
-from lungtypes.report.blocks import Paragraph, Picture, Table
+from lungtypes.report.blocks import Heading, Paragraph, Picture, Table
 from lungtypes.report.results import Results
 from lungtypes.report.trust_section import CONTROL_NAMES, KIND_NAMES, trust_findings, trust_section
 
@@ -97,3 +97,29 @@ def test_page_has_the_section_and_the_warning_about_normal_regions(run):
 
 def test_interval_of_equal_scans_has_no_width():
     assert paired_interval([2.0, 3.0], [1.0, 2.0], rng=np.random.default_rng(0)) == (1.0, 1.0, 1.0)
+
+
+def test_lesion_masks_say_where_the_maps_lie(run):
+    results = place(run)
+    assert "Against lesion masks" not in words_of(trust_section(results, "clam"))
+    rows = [
+        {"map": kind, "pointing": 0.5, "voxel_auc": 0.7, "lesion_share": 0.04, "control": control, "n": 4}
+        | {"energy": energy, "control_energy": 0.05, "difference": energy - 0.05}
+        | {"ci_low": energy - 0.1, "ci_high": energy + 0.1, "better": 0, "reference": "controls", "flag": ""}
+        for kind, energy in (("clam", 0.06), ("margin", 0.8))
+        for control in CONTROLS
+    ]
+    pd.DataFrame(rows).to_csv(run.results / "clam/localisation_summary.tsv", sep="\t", index=False)
+    section = trust_section(results, "clam")
+    (found,) = [b for b in section.blocks if isinstance(b, Table) and "lesion masks" in b.caption]
+    assert found.header[1:4] == ("Scans", "Energy", "Even map") and found.rows[1][:4] == (
+        KIND_NAMES["margin"],
+        "4",
+        "0.80",
+        "0.04",
+    )
+    assert found.rows[1][6] == "0.75 (0.70 to 0.90)"
+
+
+def words_of(section):
+    return " ".join(block.text for block in section.blocks if isinstance(block, Heading))
