@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lungtypes.cohort.collect import collect_json
 from lungtypes.cohort.gate import status_table
-from lungtypes.device import choose_device, keep_freed_memory, make_deterministic
+from lungtypes.device import choose_device, keep_freed_memory, set_torch
 from lungtypes.imaging.assign_files import scan_reader
 from lungtypes.methods.frozen_stages import assign_scans
 from lungtypes.methods.typical_range import image_figures
@@ -14,7 +14,7 @@ frozen, method = Path(snakemake.input.manifest).parent, snakemake.wildcards.meth
 open_log(snakemake.log[0], hide=[str(frozen)])
 config = snakemake.params.config
 keep_freed_memory()
-make_deterministic(torch_threads=config["torch_threads"])
+set_torch(threads=config["torch_threads"])
 registered = dict(zip(config["subjects"], snakemake.input.registered, strict=True))
 lungs = collect_json(dict(zip(config["scanned"], snakemake.input.lungs, strict=True)), "lungs.json")
 figures = collect_json(registered, "registration.json")
@@ -34,4 +34,4 @@ table = assign_scans(
     device=choose_device(config["device"]),
 )
 write_table(snakemake.output.table, table)
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=method)
+record(snakemake.params, snakemake.output, rule=snakemake.rule, name=method, inputs=snakemake.input.items())

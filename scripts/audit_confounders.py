@@ -15,4 +15,10 @@ audit_stage(
     table=snakemake.output.table,
     **snakemake.params.config,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=snakemake.wildcards.method)
+record(
+    snakemake.params,
+    snakemake.output,
+    rule=snakemake.rule,
+    name=snakemake.wildcards.method,
+    inputs=snakemake.input.items(),
+)

@@ -15,4 +15,10 @@ evaluate_stage(
     confusion=snakemake.output.confusion,
     **config,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=snakemake.wildcards.method)
+record(
+    snakemake.params,
+    snakemake.output,
+    rule=snakemake.rule,
+    name=snakemake.wildcards.method,
+    inputs=snakemake.input.items(),
+)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lungtypes.cohort.collect import collect_json
 from lungtypes.cohort.frozen import TEMPLATE_FILES, write_manifest
-from lungtypes.device import choose_device, keep_freed_memory, make_deterministic
+from lungtypes.device import choose_device, keep_freed_memory, set_torch
 from lungtypes.imaging.volume_files import read_cohort_array
 from lungtypes.methods.frozen_stages import freeze_model, write_image_reference
 from lungtypes.methods.typical_range import image_figures
@@ -15,7 +15,7 @@ weights = snakemake.input.get("weights") or ""
 open_log(snakemake.log[0], hide=[weights])
 config = snakemake.params.config
 keep_freed_memory()
-make_deterministic(torch_threads=config["torch_threads"])
+set_torch(threads=config["torch_threads"])
 device = choose_device(config["device"])
 registered = dict(zip(config["subjects"], snakemake.input.registered, strict=True))
 lungs = collect_json(dict(zip(config["scanned"], snakemake.input.lungs, strict=True)), "lungs.json")
@@ -45,4 +45,4 @@ with whole_folder(snakemake.output.folder) as folder:
         methods=about,
         lungmask_sha256=sha256_of(weights) if weights else "",
     )
-record(snakemake.params, snakemake.output, rule=snakemake.rule)
+record(snakemake.params, snakemake.output, rule=snakemake.rule, inputs=snakemake.input.items())

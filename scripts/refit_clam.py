@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lungtypes.device import choose_device, keep_freed_memory, make_deterministic
+from lungtypes.device import choose_device, keep_freed_memory, set_torch
 from lungtypes.imaging.volume_files import read_cohort_array
 from lungtypes.methods.clam_stages import refit_stage
 from lungtypes.methods.training import checkpoint_of
@@ -13,7 +13,8 @@ open_log(snakemake.log[0])
 config, number = dict(snakemake.params.config), snakemake.wildcards.refit
 checkpoint = checkpoint_of(snakemake.params, snakemake.input, rule=f"{snakemake.rule}-{number}")
 keep_freed_memory()
-make_deterministic(torch_threads=config.pop("torch_threads"))
+set_torch(threads=config.pop("torch_threads"))
+seed = derive_seed(config.pop("seed"), "refit", int(number))
 cohort = read_cohort_array(snakemake.input.array, snakemake.input.description)
 refit_stage(
     Path(snakemake.output.table),
@@ -22,8 +23,8 @@ refit_stage(
     cohort.splits,
     choice=Path(snakemake.input.choice),
     device=choose_device(config.pop("device")),
-    seed=derive_seed(config.pop("seed"), "refit", int(number)),
+    seed=seed,
     checkpoint=checkpoint,
     **config,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=number)
+record(snakemake.params, snakemake.output, rule=snakemake.rule, name=number, seed=seed)

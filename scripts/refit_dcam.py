@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lungtypes.device import choose_device, keep_freed_memory, make_deterministic
+from lungtypes.device import choose_device, keep_freed_memory, set_torch
 from lungtypes.evaluation.evaluate_files import read_reference
 from lungtypes.imaging.volume_files import read_cohort_array
 from lungtypes.methods.dcam_stages import refit_stage
@@ -14,7 +14,8 @@ open_log(snakemake.log[0])
 config, method, number = dict(snakemake.params.config), snakemake.wildcards.method, snakemake.wildcards.refit
 checkpoint = checkpoint_of(snakemake.params, snakemake.input, rule=f"{snakemake.rule}-{method}-{number}")
 keep_freed_memory()
-make_deterministic(torch_threads=config.pop("torch_threads"))
+set_torch(threads=config.pop("torch_threads"))
+seed = derive_seed(config.pop("seed"), "refit", int(number))
 cohort = read_cohort_array(snakemake.input.array, snakemake.input.description)
 refit_stage(
     Path(snakemake.output.table),
@@ -26,8 +27,15 @@ refit_stage(
     choice=Path(snakemake.input.choice),
     reference=read_reference(snakemake.input.reference or "", config.pop("reference_column")),
     device=choose_device(config.pop("device")),
-    seed=derive_seed(config.pop("seed"), "refit", int(number)),
+    seed=seed,
     checkpoint=checkpoint,
     **config,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=f"{method}-{number}")
+record(
+    snakemake.params,
+    snakemake.output,
+    rule=snakemake.rule,
+    name=f"{method}-{number}",
+    inputs=snakemake.input.items(),
+    seed=seed,
+)

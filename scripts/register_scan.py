@@ -12,7 +12,8 @@ from lungtypes.randomness import derive_seed
 given = {name: snakemake.input.get(name) for name in ("registered", "lungs")}
 open_log(snakemake.log[0], hide=[path for path in given.values() if path])
 config, subject = snakemake.params.config, snakemake.wildcards.subject
-set_itk(threads=config["itk_threads"], seed=derive_seed(config["seed"], "register", subject))
+seed = derive_seed(config["seed"], "register", subject)
+set_itk(threads=config["itk_threads"], seed=seed)
 template = {name: snakemake.input[name] for name in ("template", "mask")}
 checks = config["register"]["checks"]
 
@@ -34,4 +35,4 @@ run_scan_stage(
     decision=config["decision"],
     work=work,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=subject)
+record(snakemake.params, snakemake.output, rule=snakemake.rule, name=subject, inputs=snakemake.input.items(), seed=seed)

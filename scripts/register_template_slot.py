@@ -11,7 +11,8 @@ from lungtypes.randomness import derive_seed
 
 open_log(snakemake.log[0])
 config = snakemake.params.config
-set_itk(threads=config["itk_threads"], seed=derive_seed(config["seed"], "template", snakemake.wildcards.slot))
+seed = derive_seed(config["seed"], "template", snakemake.wildcards.slot)
+set_itk(threads=config["itk_threads"], seed=seed)
 register_slot(
     Path(snakemake.output.folder),
     previous=Path(snakemake.input.mean),
@@ -26,4 +27,5 @@ record(
     snakemake.output,
     rule=snakemake.rule,
     name=f"iter{snakemake.wildcards.iteration}_slot{snakemake.wildcards.slot}",
+    seed=seed,
 )

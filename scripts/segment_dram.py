@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lungtypes.cohort.lesion_table import read_lesion_table
-from lungtypes.device import choose_device, keep_freed_memory, make_deterministic
+from lungtypes.device import choose_device, keep_freed_memory, set_torch
 from lungtypes.imaging.region_files import read_region_arrays
 from lungtypes.imaging.zones import LOBES_AND_ZONES
 from lungtypes.methods.dram_regions import scans_of
@@ -13,7 +13,7 @@ from lungtypes.provenance import open_log, record
 open_log(snakemake.log[0], hide=[snakemake.input.table])
 config, inputs = snakemake.params.config, snakemake.input
 keep_freed_memory()
-make_deterministic(torch_threads=config["torch_threads"])
+set_torch(threads=config["torch_threads"])
 device = choose_device(config["device"])
 cohort = read_region_arrays(inputs.array, inputs.labels, inputs.description)
 network, settings = load_dram(Path(inputs.model).parent, device)
@@ -30,4 +30,10 @@ segment_stage(
     grids=cohort.grids,
     device=device,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=snakemake.wildcards.method)
+record(
+    snakemake.params,
+    snakemake.output,
+    rule=snakemake.rule,
+    name=snakemake.wildcards.method,
+    inputs=snakemake.input.items(),
+)

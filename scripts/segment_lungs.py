@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lungtypes.cohort.status import run_scan_stage
-from lungtypes.device import make_deterministic, set_itk
+from lungtypes.device import set_itk, set_torch
 from lungtypes.imaging.geometry import read_volume, write_volume
 from lungtypes.imaging.lobes import find_lungs
 from lungtypes.imaging.lung_network import require_lungmask
@@ -13,9 +13,11 @@ given = {f"given_{name}": snakemake.input.get(name) for name in ("lungs", "lobes
 open_log(snakemake.log[0], hide=[path for path in given.values() if path])
 config = snakemake.params.config
 set_itk(threads=config["itk_threads"], seed=1)
+weights = []
 if config["lungs"]["engine"] == "lungmask":
-    make_deterministic(torch_threads=config["itk_threads"])
+    set_torch(threads=config["itk_threads"])
     require_lungmask(config["lungs"]["lungmask_weights"])
+    weights = [("weights", config["lungs"]["lungmask_weights"])]
 
 
 def work(folder: Path) -> None:
@@ -38,4 +40,10 @@ run_scan_stage(
     decision=config["decision"],
     work=work,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=snakemake.wildcards.subject)
+record(
+    snakemake.params,
+    snakemake.output,
+    rule=snakemake.rule,
+    name=snakemake.wildcards.subject,
+    inputs=[*snakemake.input.items(), *weights],
+)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lungtypes.device import choose_device, keep_freed_memory, make_deterministic
+from lungtypes.device import choose_device, keep_freed_memory, set_torch
 from lungtypes.methods.training import checkpoint_of
 from lungtypes.phantom.simulation import read_lung_slice, run_scenario
 from lungtypes.provenance import open_log, record
@@ -11,7 +11,7 @@ open_log(snakemake.log[0])
 config = snakemake.params.config
 name = f"{snakemake.wildcards.scenario}-{snakemake.wildcards.seed}"
 keep_freed_memory()
-make_deterministic(torch_threads=config["torch_threads"])
+set_torch(threads=config["torch_threads"])
 run_scenario(
     Path(snakemake.output.folder),
     lung=read_lung_slice(Path(snakemake.input.lung)),
@@ -22,4 +22,4 @@ run_scenario(
     device=choose_device(config["device"]),
     checkpoint=checkpoint_of(snakemake.params, snakemake.input, rule=f"{snakemake.rule}-{name}"),
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=name)
+record(snakemake.params, snakemake.output, rule=snakemake.rule, name=name, seed=int(snakemake.wildcards.seed))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lungtypes.device import choose_device, keep_freed_memory, make_deterministic
+from lungtypes.device import choose_device, keep_freed_memory, set_torch
 from lungtypes.evaluation.evaluate_files import read_reference
 from lungtypes.imaging.volume_files import read_cohort_array
 from lungtypes.methods.dcam_stages import train_stage
@@ -13,7 +13,7 @@ open_log(snakemake.log[0])
 config, method = dict(snakemake.params.config), snakemake.wildcards.method
 checkpoint = checkpoint_of(snakemake.params, snakemake.input, rule=f"{snakemake.rule}-{method}")
 keep_freed_memory()
-make_deterministic(torch_threads=config.pop("torch_threads"))
+set_torch(threads=config.pop("torch_threads"))
 cohort = read_cohort_array(snakemake.input.array, snakemake.input.description)
 train_stage(
     Path(snakemake.output.weights).parent,
@@ -28,4 +28,4 @@ train_stage(
     checkpoint=checkpoint,
     **config,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=method)
+record(snakemake.params, snakemake.output, rule=snakemake.rule, name=method, inputs=snakemake.input.items())

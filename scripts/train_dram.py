@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lungtypes.cohort.lesion_table import read_lesion_table
-from lungtypes.device import choose_device, keep_freed_memory, make_deterministic
+from lungtypes.device import choose_device, keep_freed_memory, set_torch
 from lungtypes.imaging.region_files import read_region_arrays
 from lungtypes.imaging.zones import LOBES_AND_ZONES
 from lungtypes.methods.dram_regions import scans_of
@@ -17,7 +17,7 @@ read_whole = [path for path in inputs if path != inputs.table]  # of the table c
 checkpoint = checkpoint_of(snakemake.params, read_whole, rule=f"{snakemake.rule}-{method}")
 config.pop("rows")
 keep_freed_memory()
-make_deterministic(torch_threads=config.pop("torch_threads"))
+set_torch(threads=config.pop("torch_threads"))
 cohort = read_region_arrays(
     inputs.array, inputs.labels, inputs.description, inputs.get("lesions"), inputs.get("masked")
 )
@@ -33,4 +33,4 @@ train_stage(
     checkpoint=checkpoint,
     **config,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=method)
+record(snakemake.params, snakemake.output, rule=snakemake.rule, name=method, inputs=snakemake.input.items())

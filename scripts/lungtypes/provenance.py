@@ -1,4 +1,8 @@
-"""What made a result: code stamps for reruns, logs, records of versions and checksums. Standard library only."""
+"""What made a result: code stamps for reruns, logs, one record a job. Standard library only.
+
+Every job's script imports this file, so that an edit of it makes everything again; what only reads the records lies in
+``manifest.py`` and ``verification.py``.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +25,11 @@ from typing import Protocol
 
 PACKAGE = "lungtypes"
 STOPPED = "stopped: "  # opens the last line of a failed job's log
+COHORT = "cohort"  # name of a job that is of no single subject or method
 SCRIPTS = Path(__file__).resolve().parent.parent
 RECORDED_PACKAGES = (
     "antspyx",
+    "matplotlib",
     "numpy",
     "pandas",
     "pydicom",
@@ -37,8 +43,8 @@ RECORDED_PACKAGES = (
 
 
 @functools.cache
-def stamp(*modules: str, script: str | None = None, text: str | None = None) -> str:
-    """Hash of the syntax trees of ``modules``, of all of lungtypes that they import, of a script, and of a text file.
+def stamp(*modules: str, script: str | None = None, texts: Sequence[str] = ()) -> str:
+    """Hash of the syntax trees of ``modules``, of all of lungtypes that they import, of a script, and of text files.
 
     Comments, docstrings and formatting do not count. Snakemake does not see edits in imported
     packages; a rule that carries this stamp among its params reruns exactly when its code changed.
@@ -50,7 +56,7 @@ def stamp(*modules: str, script: str | None = None, text: str | None = None) -> 
         seen[f"script:{script}"], imports = _parsed((SCRIPTS / script).read_text())
         for module in imports:
             _collect(module, seen)
-    if text:
+    for text in texts:
         seen[f"text:{text}"] = sha256_of(SCRIPTS / text)
     return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -186,6 +192,22 @@ def checksum_of(path: str | Path) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def content_checksum(path: str | Path) -> str:
+    """SHA-256 of a file; of a folder, of its files' own checksums in their order, so that no file's name goes in.
+
+    The file names of a scan often hold a person's, and a hash of few possible names can be guessed. What cannot be read
+    is ``unreadable``: a faulty scan is reported by its stage and must not stop the run here.
+    """
+    path = Path(path)
+    try:
+        if not path.is_dir():
+            return sha256_of(path)
+        checksums = sorted(sha256_of(file) for file in path.rglob("*") if file.is_file())
+    except OSError:
+        return "unreadable"
+    return hashlib.sha256("\n".join(checksums).encode()).hexdigest()
+
+
 class JobParams(Protocol):
     """What every rule carries among its params: the results folder, its part of the config, its code's stamp."""
 
@@ -194,28 +216,101 @@ class JobParams(Protocol):
     code: str
 
 
-def record(params: JobParams, outputs: Iterable[str], *, rule: str, name: str = "cohort") -> None:
-    """Write provenance/{rule}/{name}.json: config, code stamp, versions, checksums of the outputs.
+def record(
+    params: JobParams,
+    outputs: Iterable[str],
+    *,
+    rule: str,
+    name: str = COHORT,
+    inputs: Iterable[tuple[str, str | Sequence[str]]] = (),
+    seed: int | None = None,
+) -> None:
+    """Write provenance/{rule}/{name}.json: config, seed, code stamp, versions, device, threads, checksums.
 
-    name : the subject or method of the job. Directories count with every file below them; paths are relative to
-    the results folder.
+    Of the inputs only what the user brought is hashed. Upstream results are left out: each of them has a record of its
+    own with its checksum, against which ``snakemake verify`` holds the file, and hashing them once more for every job
+    that reads them would cost a cohort hundreds of GB of reading.
+
+    Parameters
+    ----------
+    outputs : folders count with every file below them; paths are recorded relative to the results folder.
+    name : the subject or method of the job.
+    inputs : role and path, or paths (``snakemake.input.items()``); what lies in the results folder is passed over.
+    seed : what the job's random choices came from, where that is not ``params.config["seed"]`` itself.
     """
+    root = Path(params.results)
     files: list[Path] = []
     for output in map(Path, outputs):
         files += sorted(p for p in output.rglob("*") if p.is_file()) if output.is_dir() else [output]
-    root = Path(params.results)
     content = {
         "rule": rule,
-        "config": _without_paths(params.config),
+        "name": name,
+        "config": without_paths(params.config),
+        "seed": params.config.get("seed") if seed is None else seed,
         "code": params.code,
         "python": platform.python_version(),
         "packages": package_versions(),
         "machine": platform.machine(),
-        "itk_threads": os.environ.get("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"),
-        "ended_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "processor": _processor(),
+        "device": _device(),
+        "threads": _threads(),
+        "ended_utc": utc_now(),
+        "inputs": _given(inputs, root=root, name=name),
+        "outputs": [os.path.relpath(output, root) for output in outputs],
         "sha256": {os.path.relpath(f, root): sha256_of(f) for f in files},
     }
     write_json(root / "provenance" / rule / f"{name}.json", content)
+
+
+def _given(inputs: Iterable[tuple[str, str | Sequence[str]]], *, root: Path, name: str) -> dict[str, str]:
+    """Checksums of what the user brought, by subject or method and role; a path may name a person, so it stays out."""
+    inside, found = os.path.abspath(root), {}
+    for role, value in inputs:
+        key = role if name == COHORT else f"{name}/{role}"
+        if isinstance(value, str):
+            several = {key: value}
+        else:
+            several = {f"{key}/{number}": path for number, path in enumerate(value, start=1)}
+        for place, path in several.items():
+            if path and os.path.commonpath([inside, os.path.abspath(path)]) != inside:
+                found[place] = content_checksum(path)
+    return found
+
+
+def _device() -> str:
+    """Where this process computed: ``cpu``, or the card's name with its libraries once CUDA was used."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return "cpu"
+    libraries = f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+    return f"{torch.cuda.get_device_name()} ({libraries})"
+
+
+def _processor() -> str:
+    """The processor's name: libraries choose their kernels by it, which can change last digits."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def _threads() -> dict[str, int | None]:
+    """Threads of the libraries that this process loaded; null for the others."""
+    torch, sitk = sys.modules.get("torch"), sys.modules.get("SimpleITK")
+    ants, blas = os.environ.get("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), os.environ.get("OMP_NUM_THREADS")
+    itk = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() if sitk else None
+    return {
+        "itk": int(ants) if ants else itk,
+        "torch": torch.get_num_threads() if torch else None,
+        "blas": int(blas) if blas else None,
+    }
+
+
+def utc_now() -> str:
+    """Date and time of now in UTC, as the records hold them."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def package_versions() -> dict[str, str]:
@@ -229,32 +324,15 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def write_run_manifest(results: str, *, state: str, config: Mapping, sheet: str, command: list[str]) -> None:
-    """Write provenance/run.json: how the last run ended, config, sheet checksum, command, versions."""
-    write_json(
-        Path(results) / "provenance" / "run.json",
-        {
-            "state": state,
-            "config": _without_paths(config),
-            "sheet_sha256": sha256_of(sheet) if sheet else "",
-            "command": [Path(command[0]).name, *_without_paths(command[1:])],
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "packages": package_versions(),
-            "ended_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        },
-    )
-
-
 PATH_IN_TEXT = re.compile(r"(^|[\s=:,{\[\"'])([/~]|\.\./)")
 
 
-def _without_paths(value: object) -> object:
+def without_paths(value: object) -> object:
     """The same with text that looks like a path out of the study's folder replaced: it may name a person or a site."""
     if isinstance(value, Mapping):
-        return {name: _without_paths(item) for name, item in value.items()}
+        return {name: without_paths(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_paths(item) for item in value]
+        return [without_paths(item) for item in value]
     if isinstance(value, str) and PATH_IN_TEXT.search(value):
         return "<path>"
     return value

@@ -1,4 +1,4 @@
-"""A registration gives the same bytes whatever the number of cores, and leaves nothing in the temporary folder."""
+"""The same bytes whatever the number of cores; a registration leaves nothing in the temporary folder."""
 
 import hashlib
 import json
@@ -45,3 +45,40 @@ def test_failed_registration_leaves_no_temporary_file(copy, tmp_path):
     status = json.loads((study.results / f"registered/{subject}/status.json").read_text())
     assert status["code"] == "REG-DICE" and "Neither did shape or stiff settings help" in status["message"]
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def fit_again(study, *, cores):
+    """Fit CLAM's autoencoder once more with two threads; checksums of all files that it leaves."""
+    options = (
+        "--forcerun",
+        "pretrain_clam",
+        "--rerun-triggers",
+        "mtime",
+        "--config",
+        "torch_threads=2",
+        "--quiet",
+        "all",
+    )
+    shutil.rmtree(study.results / "resume", ignore_errors=True)
+    study.snakemake("results/clam/pretrained", "--cores", str(cores), *options)
+    record = json.loads((study.results / "provenance/pretrain_clam/cohort.json").read_text())
+    assert record["threads"] == {"blas": 2, "torch": 2, "itk": 1}
+    return record["sha256"]
+
+
+def test_training_with_two_threads_is_the_same_on_one_and_on_two_cores(copy):
+    study, _ = copy
+    assert fit_again(study, cores=1) == fit_again(study, cores=2)
+
+
+def test_fast_mode_takes_the_threads_of_the_job_and_reruns_what_they_change(copy):
+    study, _ = copy
+    fast = ("--config", "deterministic=fast")
+    planned = study.planned(*fast)
+    assert {"segment_lungs", "register_scan", "pretrain_clam", "train_dcam", "train_dram", "compare_maps"} <= set(
+        planned
+    )
+    assert "ingest_scan" not in planned
+    study.snakemake("results/clam/pretrained", "--cores", "2", "--rerun-triggers", "mtime", "--force", *fast)
+    record = json.loads((study.results / "provenance/pretrain_clam/cohort.json").read_text())
+    assert record["threads"]["torch"] == 2 and record["config"]["torch_threads"] == "all"

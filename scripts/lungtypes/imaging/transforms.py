@@ -8,9 +8,10 @@ take care of that. All points are world (x, y, z) in mm, LPS, as in DICOM and IT
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,6 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from lungtypes.imaging.geometry import Volume, from_sitk, to_sitk
 from lungtypes.imaging.resample import resample_labels
+
+if TYPE_CHECKING:
+    from lungtypes.imaging.volumes import CohortGrid
 
 Space = Literal["template", "scan"]
 
@@ -70,6 +74,22 @@ def warp_image(volume: Volume, files: TransformFiles, *, to: Space, reference: V
     image = to_sitk(volume.with_array(volume.array.astype(np.float32)))
     mapping = point_map(files, to=_other(to))
     return from_sitk(sitk.Resample(image, to_sitk(reference), mapping, sitk.sitkLinear, float(outside)))
+
+
+def maps_to_template(
+    registered: Mapping[str, str | Path], grid: CohortGrid
+) -> Callable[[str, NDArray[np.float32], CohortGrid], NDArray[np.float32]]:
+    """A function of a subject, a map and the grid that it lies on: the map on ``grid`` of the template, 0 around it.
+
+    registered : folder of each subject's registration.
+    """
+    blank = grid.volume(np.zeros(grid.shape, np.float32))
+
+    def to_template(subject: str, importance: NDArray[np.float32], own: CohortGrid) -> NDArray[np.float32]:
+        files = TransformFiles.of(registered[subject])
+        return warp_image(own.volume(importance), files, to="template", reference=blank, outside=0.0).array
+
+    return to_template
 
 
 def warp_labels(
