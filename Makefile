@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo sarcoidosis test lint pins clean-demo clean-sarcoidosis
+.PHONY: demo sarcoidosis test test-slurm lint pins clean-demo clean-sarcoidosis
 
 demo: .venv/installed
 	$(BIN)/python scripts/make_demo_cohort.py --config config/demo.yaml
@@ -16,6 +16,10 @@ sarcoidosis: .venv/installed
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest tests -q
+
+# A real scheduler on this machine: root, Debian's SLURM (tests/slurm/install.sh), some ten minutes. Else skipped, with the reason.
+test-slurm: .venv/installed-dev
+	$(BIN)/python -m pytest tests/slurm -q -rs
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check scripts tests benchmarks
@@ -43,6 +47,7 @@ clean-sarcoidosis:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.txt
 	touch $@
 
-.venv/installed-dev: .venv/installed envs/requirements-dev.txt
+.venv/installed-dev: .venv/installed envs/requirements-dev.txt envs/requirements-slurm.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r envs/requirements-slurm.txt
 	touch $@

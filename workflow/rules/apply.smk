@@ -16,10 +16,10 @@ rule apply_transforms:
         results("benchmarks/apply_transforms/{subject}.tsv")
     conda:
         ENVIRONMENT
-    threads: config["itk_threads"]
+    threads: job_threads("itk_threads")
     resources:
-        mem_mb=4000,
-        runtime=20,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(20),
     params:
         config=rows_to_apply,
         files=files_to_apply,  # which name has which file

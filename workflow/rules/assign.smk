@@ -17,11 +17,11 @@ rule assign_scans:
         results("benchmarks/assign_scans/{method}.tsv")
     conda:
         ENVIRONMENT
-    threads: config["torch_threads"]
+    threads: job_threads("torch_threads")
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(240),
     params:
         config=assign_settings,
         results=results_folder,

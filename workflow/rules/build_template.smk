@@ -21,8 +21,8 @@ rule screen_cohort:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         config={"subjects": TRAINING},
         results=results_folder,
@@ -47,8 +47,8 @@ rule select_template_sample:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         config={
             "subjects": TRAINING,
@@ -82,8 +82,8 @@ rule start_template:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(10),
     params:
         config={
             "padding_mm": config["template"]["padding_mm"],
@@ -109,14 +109,14 @@ rule register_template_slot:
         results("benchmarks/register_template_slot/iter{iteration}_slot{slot}.tsv")
     conda:
         ENVIRONMENT
-    threads: config["itk_threads"]
+    threads: job_threads("itk_threads")
     resources:
         mem_mb=registration_mb,
-        runtime=240,
+        runtime=registration_minutes,
     params:
         config=settings(
-            seed=config["seed"],
-            itk_threads=config["itk_threads"],
+            "seed",
+            "itk_threads",
             register={
                 **config["register"],
                 "representation": config["template"]["representation"],
@@ -144,12 +144,15 @@ rule update_template:
         results("logs/update_template/iter{iteration}.log"),
     benchmark:
         results("benchmarks/update_template/iter{iteration}.tsv")
+    # Not that of start_template: a job of a cluster knows its own rule only, and would look for iteration -1.
+    wildcard_constraints:
+        iteration=r"[1-9]\d*",
     conda:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(60),
     params:
         config={
             k: config["template"][k]
@@ -182,14 +185,11 @@ rule finish_template:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(10),
     params:
         config={"max_iterations": LAST_ITERATION},
         results=results_folder,
         code=stamp("lungtypes.imaging.zones", script="finish_template.py"),
     script:
         "../../scripts/finish_template.py"
-
-
-ruleorder: start_template > update_template

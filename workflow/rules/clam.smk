@@ -38,7 +38,7 @@ CLAM_TRAINING = {
     },
 }
 CLAM_CLUSTERING = {k: config["clam"][k] for k in ("loss", "cluster", "batch")}
-CLAM_MACHINE = {k: config[k] for k in ("seed", "device", "torch_threads")}
+CLAM_MACHINE = settings("seed", "device", "torch_threads")
 
 
 rule pretrain_clam:
@@ -53,11 +53,11 @@ rule pretrain_clam:
         results("benchmarks/pretrain_clam.tsv")
     conda:
         ENVIRONMENT
-    threads: config["torch_threads"]
+    threads: job_threads("torch_threads")
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(240),
     params:
         config={**CLAM_TRAINING, **CLAM_MACHINE},
         results=results_folder,
@@ -70,7 +70,7 @@ rule choose_clam_clusters:
     input:
         pretrained=CLAM_PRETRAINED,
     output:
-        **CLAM_K,
+        **shown(CLAM_K, "Number of clusters", table="k_selection"),
     log:
         results("logs/choose_clam_clusters.log"),
     benchmark:
@@ -79,8 +79,8 @@ rule choose_clam_clusters:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(120),
     params:
         config={"k": config["clam"]["k"], "seed": config["seed"]},
         results=results_folder,
@@ -96,18 +96,18 @@ rule cluster_clam:
         pretrained=CLAM_PRETRAINED,
         choice=CLAM_K["choice"],
     output:
-        **CLAM_MODEL,
+        **shown(CLAM_MODEL, "Clusters", assignment="assignment"),
     log:
         results("logs/cluster_clam.log"),
     benchmark:
         results("benchmarks/cluster_clam.tsv")
     conda:
         ENVIRONMENT
-    threads: config["torch_threads"]
+    threads: job_threads("torch_threads")
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(240),
     params:
         config={**CLAM_CLUSTERING, **CLAM_MACHINE},
         results=results_folder,
@@ -129,11 +129,11 @@ rule refit_clam:
         results("benchmarks/refit_clam/{refit}.tsv")
     conda:
         ENVIRONMENT
-    threads: config["torch_threads"]
+    threads: job_threads("torch_threads")
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=480,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(480),
     params:
         config={
             "training": CLAM_TRAINING,
@@ -163,18 +163,18 @@ rule map_clam:
         results("benchmarks/map_clam.tsv")
     conda:
         ENVIRONMENT
-    threads: config["torch_threads"]
+    threads: job_threads("torch_threads")
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(240),
     params:
         config={
             # which population map the report shows changes no map
             "map": {
                 k: v for k, v in config["clam"]["map"].items() if k != "population"
             },
-            **{k: config[k] for k in ("device", "torch_threads")},
+            **settings("device", "torch_threads"),
         },
         results=results_folder,
         code=stamp("lungtypes.methods.clam_maps", script="map_clam.py"),

@@ -25,9 +25,12 @@ from lungtypes.cohort.lesion_table import rows_checksum
 from lungtypes.cohort.overrule import with_open_limits
 from lungtypes.cohort.plan_notes import plan_notes
 from lungtypes.cohort.sampling import sample_size
+from lungtypes.device import limit_itk
 from lungtypes.errors import InputError
 from lungtypes.failures import FailedJob, describe_failures
-from lungtypes.provenance import stamp, write_run_manifest
+from lungtypes.manifest import write_run_manifest
+from lungtypes.provenance import stamp
+from lungtypes.scheduler import fate_of_jobs_stays_unknown
 
 DEFAULTS = ROOT / "config" / "config.yaml"
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -90,7 +93,15 @@ TRAINING = [s for s in SUBJECTS if INPUTS.splits[s] == "train"]
 HAS_OUTCOMES = INPUTS.n_clinical > 0
 METHODS = (["clam"] if config["clam"]["enabled"] else []) + config["dcam"]["methods"]
 RESULTS = config["results"].rstrip("/")
+STOPPED_PAGE = f"{RESULTS}/report/stopped.html"
+INTERMEDIATES = []  # what `intermediate` named, below the results folder
+NO_WORK = ("check", "verify")  # rules that make no product
+THREADS = ("itk_threads", "torch_threads")
+SHEETS = ("subjects", "clinical", "decisions", "apply")
 AUDITED_COLUMNS = ("site", "sex")  # of the sheet, else of the clinical table
+
+
+limit_itk()  # of all jobs, which inherit it; those that take more say so
 
 
 # Snakemake limits gpu jobs only when somebody sets a limit. On this machine that is one; a cluster (where --jobs,
@@ -119,16 +130,36 @@ def results_folder(wildcards):
     return RESULTS
 
 
+def shown(files, category, **captions):
+    """Outputs by name, those with a caption (a file of workflow/report) marked for Snakemake's own report."""
+    marked = dict(files)
+    for name, caption in captions.items():
+        marked[name] = report(
+            files[name], caption=f"../report/{caption}.rst", category=category
+        )
+    return marked
+
+
 def intermediate(path):
     """A folder that `keep: results` deletes as soon as nothing needs it any more."""
+    INTERMEDIATES.append(path)
     folder = directory(results(path))
     return temp(folder) if config["keep"] == "results" else folder
 
 
 def settings(*sections, **more):
-    """One dict of plain values for ``params: config=``: whole sections of the config and single values."""
+    """One dict of plain values for ``params: config=``: whole sections of the config and single values. Where speed goes
+    before determinism, the number of threads is no setting: it is that of the job."""
     chosen = {name: config[name] for name in sections}
+    if config["deterministic"] == "fast":
+        chosen |= {name: "all" for name in sections if name in THREADS}
     return {**chosen, **more}
+
+
+def job_threads(name):
+    """Threads to ask for: the config's number, or every core of this machine (--set-threads gives others)."""
+    fast = config["deterministic"] == "fast"
+    return max(config[name], workflow.cores or 1) if fast else config[name]
 
 
 def scan_settings(stage, *keys):
@@ -155,9 +186,25 @@ def scan_settings(stage, *keys):
     return of_scan
 
 
-def registration_mb(wildcards):
+def by_attempt(amount):
+    """Memory or minutes that grow with every attempt: a cluster kills what asked for too little, and a retry that
+    asks for the same would be killed again."""
+    return lambda wildcards, attempt: amount * attempt
+
+
+def registration_mb(wildcards, attempt):
     """Megabytes of a registration: 5.8 GB at 1 mm and 2.0 GB at 1.5 mm were measured, and lungs may be larger."""
-    return int(1500 + 7000 / config["resample"]["spacing_mm"] ** 3)
+    return int(1500 + 7000 / config["resample"]["spacing_mm"] ** 3) * attempt
+
+
+def registration_minutes(wildcards, attempt):
+    """Minutes of a registration: 7.1 at 1 mm and 1.6 at 1.5 mm were measured with two threads, and one is the default."""
+    return int(10 + 50 / config["resample"]["spacing_mm"] ** 3) * attempt
+
+
+def segmentation_minutes(wildcards, attempt):
+    """Minutes of a segmentation: 10 s of the classical engine were measured; lungmask's network may run on one core."""
+    return (30 if config["lungs"]["engine"] == "lungmask" else 5) * attempt
 
 
 def gates(checks):
@@ -281,7 +328,9 @@ def everything(wildcards):
     if FROZEN:
         return assignments(wildcards)
     some = METHODS or config["dram"]["methods"]
-    cohort = [REPORT, *DRAM_OUTPUTS] if some else [*COHORT_ARRAY, ATTRITION]
+    cohort = (
+        [REPORT, SUBJECT_PAGES, *DRAM_OUTPUTS] if some else [*COHORT_ARRAY, ATTRITION]
+    )
     return [*cohort, *ASSOCIATION_EXTERNAL.values()]
 
 
@@ -417,7 +466,7 @@ def association_files(cohort):
         for name in ASSOCIATION_TABLES
         for suffix, ending in (("", ".tsv"), ("_html", ".html"), ("_tex", ".tex"))
     }
-    for name in ("points", "comparator_counts"):
+    for name in ("points", "comparator_counts", "comparator_levels"):
         files[name] = f"{folder}/{name}.tsv"
     return {**files, "methods": f"{folder}/methods.md"}
 
@@ -463,18 +512,26 @@ def clinical_of_audit(wildcards):
     return [] if all(said) or not HAS_OUTCOMES else config["clinical"]
 
 
-def finished_work():
-    """Whether this run did anything but check."""
-    return any(job.rule.name != "check" for job in workflow.dag.finished_jobs)
+def codes_of_rules(*wildcards):
+    """Stamp of every rule's code, by its name."""
+    codes = {rule.name: rule.params.get("code") for rule in workflow.rules}
+    return {name: code for name, code in codes.items() if code}
+
+
+def any_work(jobs):
+    """Whether some of the jobs make a product."""
+    return any(job.rule.name not in NO_WORK for job in jobs)
 
 
 def write_manifest(state):
     write_run_manifest(
         RESULTS,
         state=state,
-        config=dict(config),
-        sheet=config["subjects"],
+        config={name: value for name, value in config.items() if name != "verify"},
+        sheets={name: config[name] for name in SHEETS},
+        code=codes_of_rules(),
         command=sys.argv,
+        workflow=ROOT,
     )
 
 
@@ -492,20 +549,42 @@ def explain_failure():
         )
         for job in jobs
     ]
-    print(describe_failures(failed), file=sys.stderr)
+    reasons = describe_failures(failed)
+    print(reasons, file=sys.stderr)
+    return reasons
+
+
+def write_stopped(reasons):
+    """The page of a run that stopped; imports plotting, and so only where it is needed."""
+    from lungtypes.report.stopped import write_stopped_page
+
+    print(f"What became of the scans until then: {STOPPED_PAGE}", file=sys.stderr)
+    write_stopped_page(
+        Path(STOPPED_PAGE),
+        results=Path(RESULTS),
+        run_config=dict(config),
+        reasons=reasons,
+    )
 
 
 onstart:
     # the first faulty scan stops the run, whatever the profile says
     if config["strict"]:
         workflow.scheduler.keepgoing = False
+    asks_with = getattr(workflow.executor_settings, "status_command", None)
+    if fault := fate_of_jobs_stays_unknown(asks_with):
+        raise WorkflowError(fault)
 
 
 onsuccess:
-    if finished_work():
+    if any_work(workflow.dag.finished_jobs):
         write_manifest("complete")
+        Path(STOPPED_PAGE).unlink(missing_ok=True)
 
 
 onerror:
-    write_manifest("failed")
-    explain_failure()
+    if any_work(workflow.dag.jobs):
+        write_manifest("failed")
+    reasons = explain_failure()
+    if any_work(workflow.dag.jobs):
+        write_stopped(reasons)

@@ -35,7 +35,7 @@ DCAM_FIT = {
     **{
         k: config["dcam"][k] for k in ("network", "window_hu", "background", "training")
     },
-    **{k: config[k] for k in ("seed", "device", "torch_threads")},
+    **settings("seed", "device", "torch_threads"),
 }
 
 
@@ -53,11 +53,11 @@ rule embed_dcam_start:
         method=DCAM_METHODS,
     conda:
         ENVIRONMENT
-    threads: config["torch_threads"]
+    threads: job_threads("torch_threads")
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(60),
     params:
         config=DCAM_FIT,
         results=results_folder,
@@ -71,7 +71,7 @@ rule choose_dcam_clusters:
         start=DCAM_START,
         reference=reference_of_supervised,
     output:
-        **DCAM_K,
+        **shown(DCAM_K, "Number of clusters", table="k_selection"),
     log:
         results("logs/choose_dcam_clusters/{method}.log"),
     benchmark:
@@ -82,8 +82,8 @@ rule choose_dcam_clusters:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(120),
     params:
         config=dcam_settings(k=config["dcam"]["k"], seed=config["seed"]),
         results=results_folder,
@@ -100,7 +100,7 @@ rule train_dcam:
         choice=DCAM_K["choice"],
         reference=reference_of_supervised,
     output:
-        **DCAM_MODEL,
+        **shown(DCAM_MODEL, "Clusters", assignment="assignment"),
     log:
         results("logs/train_dcam/{method}.log"),
     benchmark:
@@ -109,11 +109,11 @@ rule train_dcam:
         method=DCAM_METHODS,
     conda:
         ENVIRONMENT
-    threads: config["torch_threads"]
+    threads: job_threads("torch_threads")
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime=1440,
+        mem_mb=by_attempt(16000),
+        runtime=by_attempt(1440),
     params:
         config=dcam_settings(**DCAM_FIT, space=DCAM_SPACE),
         results=results_folder,
@@ -144,14 +144,14 @@ rule map_dcam:
         method=DCAM_METHODS,
     conda:
         ENVIRONMENT
-    threads: config["torch_threads"]
+    threads: job_threads("torch_threads")
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(240),
     params:
         config={
-            **{k: config[k] for k in ("device", "torch_threads", "itk_threads")},
+            **settings("device", "torch_threads", "itk_threads"),
             "subjects": SUBJECTS,
         },
         results=results_folder,
@@ -177,11 +177,11 @@ rule refit_dcam:
         method=DCAM_METHODS,
     conda:
         ENVIRONMENT
-    threads: config["torch_threads"]
+    threads: job_threads("torch_threads")
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime=1440,
+        mem_mb=by_attempt(16000),
+        runtime=by_attempt(1440),
     params:
         config=dcam_settings(**DCAM_FIT, space=DCAM_SPACE),
         results=results_folder,

@@ -53,8 +53,8 @@ rule adopt_lesions:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(10),
     params:
         config=settings("strict"),
         results=results_folder,
@@ -77,8 +77,8 @@ rule build_region_arrays:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(60),
     params:
         config={
             "volumes": config["dram"]["volumes"],
@@ -107,8 +107,8 @@ rule build_region_lesions:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(30),
     params:
         config={},
         results=results_folder,
@@ -133,11 +133,11 @@ rule train_dram:
         method="|".join(DRAM_METHODS),
     conda:
         ENVIRONMENT
-    threads: config["torch_threads"]
+    threads: job_threads("torch_threads")
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime=1440,
+        mem_mb=by_attempt(16000),
+        runtime=by_attempt(1440),
     params:
         config=training_settings,
         results=results_folder,
@@ -163,15 +163,15 @@ rule segment_dram:
         method="|".join(DRAM_METHODS),
     conda:
         ENVIRONMENT
-    threads: config["torch_threads"]
+    threads: job_threads("torch_threads")
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(240),
     params:
         config={
             "mask": config["dram"]["mask"],
-            **{k: config[k] for k in ("device", "torch_threads")},
+            **settings("device", "torch_threads"),
         },
         results=results_folder,
         code=stamp("lungtypes.methods.dram_stages", script="segment_dram.py"),
@@ -197,8 +197,8 @@ rule evaluate_dram:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(30),
     params:
         config={"edges": config["dram"]["edges"]},
         results=results_folder,

@@ -19,7 +19,7 @@ rule evaluate_clusters:
         ),
         reference=config["evaluate"]["reference_table"] or [],
     output:
-        **EVALUATION_TABLES,
+        **shown(EVALUATION_TABLES, "Evaluation", table="evaluation"),
     log:
         results("logs/evaluate_clusters/{method}.log"),
     benchmark:
@@ -28,8 +28,8 @@ rule evaluate_clusters:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(120),
     params:
         config=evaluation_settings(
             "reference_table",
@@ -55,7 +55,7 @@ rule audit_confounders:
         registered=expand(REGISTERED, subject=SUBJECTS),
         clinical=clinical_of_audit,
     output:
-        table=CONFOUNDERS,
+        **shown({"table": CONFOUNDERS}, "Evaluation", table="confounders"),
     log:
         results("logs/audit_confounders/{method}.log"),
     benchmark:
@@ -64,8 +64,8 @@ rule audit_confounders:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(60),
     params:
         config=evaluation_settings("n_permutations", "min_level"),
         subjects=SUBJECTS,

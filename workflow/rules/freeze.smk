@@ -23,11 +23,11 @@ rule freeze_models:
         results("benchmarks/freeze_models.tsv")
     conda:
         ENVIRONMENT
-    threads: config["torch_threads"]
+    threads: job_threads("torch_threads")
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(240),
     params:
         config={
             "settings": frozen_settings(config),
@@ -35,7 +35,7 @@ rule freeze_models:
             "precision": config["dcam"]["training"]["precision"],
             "subjects": SUBJECTS,
             "scanned": SCANNED,
-            **{k: config[k] for k in ("device", "torch_threads")},
+            **settings("device", "torch_threads"),
         },
         results=results_folder,
         code=stamp("lungtypes.methods.frozen_stages", script="freeze_models.py"),

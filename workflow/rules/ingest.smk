@@ -18,8 +18,8 @@ rule ingest_scan:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(5),
     params:
         config=scan_settings("ingest"),
         results=results_folder,
@@ -41,8 +41,8 @@ rule collect_series:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         config={"subjects": SCANNED},
         results=results_folder,

@@ -16,8 +16,8 @@ rule adopt_template_lobes:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(10),
     params:
         config={"lobe_labels": config["lungs"]["lobe_labels"]},
         results=results_folder,
@@ -39,10 +39,10 @@ rule warp_lobes:
         results("benchmarks/warp_lobes/{subject}.tsv")
     conda:
         ENVIRONMENT
-    threads: config["itk_threads"]
+    threads: job_threads("itk_threads")
     resources:
-        mem_mb=4000,
-        runtime=20,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(20),
     params:
         config=settings("strict", "itk_threads"),
         results=results_folder,

@@ -18,10 +18,10 @@ rule segment_lungs:
         results("benchmarks/segment_lungs/{subject}.tsv")
     conda:
         ENVIRONMENT
-    threads: config["itk_threads"]
+    threads: job_threads("itk_threads")
     resources:
-        mem_mb=4000,
-        runtime=20,
+        mem_mb=by_attempt(4000),
+        runtime=segmentation_minutes,
     params:
         config=scan_settings("lungs", "itk_threads"),
         results=results_folder,
@@ -45,8 +45,8 @@ rule measure_densitometry:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(5),
     params:
         config={"strict": config["strict"]},
         results=results_folder,
@@ -68,8 +68,8 @@ rule collect_densitometry:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         config={"subjects": SCANNED},
         results=results_folder,

@@ -16,8 +16,8 @@ rule draw_quality:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(5),
     params:
         config={"strict": config["strict"]},
         results=results_folder,

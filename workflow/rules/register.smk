@@ -19,10 +19,10 @@ rule register_scan:
         results("benchmarks/register_scan/{subject}.tsv")
     conda:
         ENVIRONMENT
-    threads: config["itk_threads"]
+    threads: job_threads("itk_threads")
     resources:
         mem_mb=registration_mb,
-        runtime=240,
+        runtime=registration_minutes,
     params:
         config=scan_settings("register", "seed", "itk_threads"),
         results=results_folder,
@@ -37,7 +37,7 @@ rule collect_attrition:
         density=expand(DENSITY, subject=SCANNED),
         lungs=expand(LUNGS, subject=SCANNED),
     output:
-        table=ATTRITION,
+        **shown({"table": ATTRITION}, "Scans", table="attrition"),
         review=REVIEW,
     log:
         results("logs/collect_attrition.log"),
@@ -47,8 +47,8 @@ rule collect_attrition:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         config={
             "subjects": SUBJECTS,

@@ -14,10 +14,10 @@ rule resample_scan:
         results("benchmarks/resample_scan/{subject}.tsv")
     conda:
         ENVIRONMENT
-    threads: config["itk_threads"]
+    threads: job_threads("itk_threads")
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(5),
     params:
         config=scan_settings("resample", "itk_threads"),
         results=results_folder,

@@ -23,8 +23,8 @@ rule draw_lung_slice:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(30),
     params:
         config={
             **{k: config["simulation"][k] for k in ("size", "spacing_mm", "people")},
@@ -47,11 +47,11 @@ rule simulate_scenario:
         results("benchmarks/simulate_scenario/{scenario}-{seed}.tsv")
     conda:
         ENVIRONMENT
-    threads: config["torch_threads"]
+    threads: job_threads("torch_threads")
     resources:
         gpu=1,
-        mem_mb=4000,
-        runtime=1440,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(1440),
     params:
         config={
             "study": {
@@ -82,7 +82,7 @@ rule simulate_scenario:
                     for k in ("chunk_channels", "correct_shift")
                 },
             },
-            **{k: config[k] for k in ("device", "torch_threads")},
+            **settings("device", "torch_threads"),
         },
         results=results_folder,
         code=stamp("lungtypes.phantom.simulation", script="simulate_scenario.py"),
@@ -108,8 +108,8 @@ rule summarise_simulation:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(30),
     params:
         config={
             **{
@@ -136,7 +136,7 @@ rule summarise_simulation:
         code=stamp(
             "lungtypes.report.simulation.page",
             script="summarise_simulation.py",
-            text="lungtypes/report/page.html.j2",
+            texts=PAGE_TEXTS,
         ),
     script:
         "../../scripts/summarise_simulation.py"

@@ -34,8 +34,8 @@ if config["template"]["image"]:
             ENVIRONMENT
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=10,
+            mem_mb=by_attempt(2000),
+            runtime=by_attempt(10),
         params:
             config={},
             results=results_folder,

@@ -18,8 +18,8 @@ rule build_cohort_array:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(60),
     params:
         config={
             "volumes": {k: config["volumes"][k] for k in ("size", "spacing_mm")},
@@ -47,8 +47,8 @@ rule build_native_array:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(60),
     params:
         config={"native": config["volumes"]["native"], "splits": INPUTS.splits},
         results=results_folder,
@@ -75,8 +75,8 @@ rule build_common_space:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(60),
     params:
         config={},
         results=results_folder,
