@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from lungtypes.cohort.frozen import TEMPLATE_FILES, write_manifest
-from lungtypes.device import make_deterministic
+from lungtypes.device import set_torch
 from lungtypes.evaluation.accuracy import accuracy_interval
 from lungtypes.imaging.geometry import read_volume
 from lungtypes.imaging.volume_files import read_cohort_array
@@ -52,7 +52,7 @@ def as_line(name: str, clusters, subtypes, names: dict[int, str]) -> str:
 
 
 def main(counts: list[int]) -> None:
-    make_deterministic(torch_threads=1)
+    set_torch(threads=1)
     study = json.loads((STUDY / "plan.json").read_text())
     seed = study["seed"]
     cohort = read_cohort_array(RESULTS / "cohort/template.npy", RESULTS / "cohort/template.json")

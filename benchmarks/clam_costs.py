@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lungtypes.device import choose_device, keep_freed_memory, make_deterministic
+from lungtypes.device import choose_device, keep_freed_memory, set_torch
 from lungtypes.imaging.hounsfield import OUTSIDE
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -51,7 +51,7 @@ def peak_gb() -> float:
 def main() -> None:
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
-    make_deterministic(torch_threads=arguments.threads)
+    set_torch(threads=arguments.threads)
     if not arguments.give_back:
         keep_freed_memory()
     import torch

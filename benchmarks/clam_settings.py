@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from lungtypes.device import make_deterministic
+from lungtypes.device import set_torch
 
 ROOT = Path(__file__).resolve().parent.parent
 PRETRAIN_EPOCHS, CLUSTER_EPOCHS, THREADS = 100, 15, 2
@@ -30,7 +30,7 @@ def say(line: str) -> None:
 
 
 def main(names: list[str]) -> None:
-    make_deterministic(torch_threads=THREADS)
+    set_torch(threads=THREADS)
 
     from lungtypes.evaluation.accuracy import matched_accuracy
     from lungtypes.evaluation.kmeans import kmeans

@@ -59,7 +59,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     import torch
     from torch.nn import functional
 
-    from lungtypes.device import keep_freed_memory, make_deterministic
+    from lungtypes.device import keep_freed_memory, set_torch
     from lungtypes.imaging.hounsfield import OUTSIDE
     from lungtypes.methods.intensity import Intensity
     from lungtypes.methods.lung_scans import LungScans, lung_box
@@ -69,7 +69,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     (size,), device, ours = options.sizes, options.device, options.case != "loop"
     if ours:
         keep_freed_memory()
-    make_deterministic(torch_threads=options.threads)
+    set_torch(threads=options.threads)
     hu, intensity = lungs_of(size, options.scans, OUTSIDE), Intensity(-1024.0, -200.0, 0.3)
     whole = tuple((0, size) for _ in range(3))
     scans = LungScans(hu, intensity, lung_box(hu, np.arange(len(hu)), multiple=16) if ours else whole)

@@ -20,7 +20,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-from lungtypes.device import choose_device, keep_freed_memory, make_deterministic
+from lungtypes.device import choose_device, keep_freed_memory, set_torch
 from lungtypes.evaluation.accuracy import (
     accuracy_level,
     adjusted_rand,
@@ -34,9 +34,9 @@ from lungtypes.imaging.hounsfield import OUTSIDE
 from lungtypes.maps.localisation import localise
 from lungtypes.methods.dcam import METHODS
 from lungtypes.methods.dcam_maps import DcamExplainer
-from lungtypes.methods.dcam_stages import embed_stage, load_dcam, train_stage
-from lungtypes.methods.intensity import Intensity
-from lungtypes.methods.map_kinds import Way, control_rows, further_maps, mean_lung, runner_up
+from lungtypes.methods.dcam_stages import embed_stage, train_stage
+from lungtypes.methods.map_kinds import Way, control_rows, further_maps, runner_up
+from lungtypes.methods.map_stages import explainer_of
 from lungtypes.methods.training import Checkpoint
 from lungtypes.phantom.emphysema import EmphysemaPlan, emphysema_arrays
 from lungtypes.randomness import stream
@@ -50,7 +50,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     device = choose_device(options.device)
     keep_freed_memory()
-    make_deterministic(torch_threads=options.threads)
+    set_torch(threads=options.threads)
     hu, lesions, table = cohort(options)
     common = common_space(
         hu, table["subject"].tolist(), train=np.flatnonzero(table["split"] == "train"), outside=OUTSIDE
@@ -204,22 +204,20 @@ def differences(hits: dict, options: argparse.Namespace) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["difference", "accuracy", "ci_low", "ci_high"])
 
 
-def explainer_of(
+def against_healthy(
     folder: Path, method: str, hu: np.ndarray, table: pd.DataFrame, device: str
 ) -> tuple[DcamExplainer, tuple[slice, ...]]:
     """The model with the healthy training scans for reference, and the network's box in the arrays."""
-    model, settings = load_dcam(folder, device)
-    intensity, box = Intensity(**settings["intensity"]), tuple(map(tuple, settings["box"]))
     healthy, _ = control_rows(table["split"].tolist(), (table["grade"] == 0).tolist())
-    explainer = DcamExplainer(model, intensity, box, mean_lung(hu, healthy, intensity), device, method)
-    return explainer, tuple(slice(*edges) for edges in box)
+    explainer, _ = explainer_of(method, folder, hu, healthy, device=device, chunk=4, correct_shift=False)
+    return explainer, tuple(slice(*edges) for edges in explainer.box)
 
 
 def localisation(
     folder: Path, method: str, hu: np.ndarray, lesions: np.ndarray, table: pd.DataFrame, device: str
 ) -> list[dict]:
     """Every held-out scan with a lesion: maps for its own cluster, and controls, against the planted truth."""
-    explainer, cut = explainer_of(folder, method, hu, table, device)
+    explainer, cut = against_healthy(folder, method, hu, table, device)
     assigned = pd.read_csv(folder / "assignment.tsv", sep="\t")
     clusters, q = assigned["cluster"].to_numpy() - 1, assigned.filter(regex=r"^q_\d+$").to_numpy()
     result = []
@@ -258,7 +256,7 @@ def figure_1(folder: Path, file: Path, hu: np.ndarray, lesions: np.ndarray, tabl
         members = sick[(sick["cluster"] == cluster) & (sick["kind"] == kind)].sort_values("margin")
         middle = max(len(members) // 2 - 1, 0)
         cases += [(kind, cluster, row) for row in members.index[middle : middle + 2]]
-    explainer, cut = explainer_of(folder, "dcam", hu, table, device)
+    explainer, cut = against_healthy(folder, "dcam", hu, table, device)
     q = assigned.filter(regex=r"^q_\d+$").to_numpy()
     figure, axes = pyplot.subplots(4, len(cases), figsize=(2.6 * len(cases), 10.5), layout="constrained", squeeze=False)
     for (kind, cluster, row), column in zip(cases, axes.T, strict=True):

@@ -20,7 +20,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-from lungtypes.device import choose_device, keep_freed_memory, make_deterministic
+from lungtypes.device import choose_device, keep_freed_memory, set_torch
 from lungtypes.evaluation.segmentation import dice_by_kind, overlap, percentage_errors
 from lungtypes.imaging.zones import LOBES
 from lungtypes.methods.dram_maps import lesion_mask, map_scan
@@ -55,7 +55,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     device = choose_device(options.device)
     keep_freed_memory()
-    make_deterministic(torch_threads=options.threads)
+    set_torch(threads=options.threads)
     hu, lobes, lesions, members, regions = cohort(options)
     scans = RegionScans(hu, lobes, lesions=lesions, spacing_mm=FIELD_MM / options.volume, **region_settings(options))
     for seed in options.seeds:
