@@ -117,10 +117,10 @@ def test_the_config_file_that_comes_along_fits_the_schema():
 
 @pytest.fixture(scope="module")
 def assigned(finished, tmp_path_factory):
-    """The finished study frozen, its folder moved away, and two scans of it assigned, one of them corrupt."""
+    """The finished study frozen, a copy of the folder elsewhere, and two scans of it assigned, one of them corrupt."""
     finished.snakemake("freeze", "--cores", "1", "--quiet", "all")
     folder = tmp_path_factory.mktemp("assigned")
-    (finished.results / "frozen").rename(folder / "bundle")
+    shutil.copytree(finished.results / "frozen", folder / "bundle")
     sheet = table(finished.folder / "demo/subjects.tsv")
     truth = table(finished.folder / "demo/truth/subjects.tsv").set_index("subject")
     corrupt = truth.corrupt[sheet.subject].astype(int).to_numpy()
