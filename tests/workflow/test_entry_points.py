@@ -139,3 +139,11 @@ def test_report_says_what_was_brought_along(brought):
     page = (brought.results / "report/index.html").read_text()
     assert "A template that existed before the study was used" in page and "HUMAN-EXCLUDED" in page
     assert str(Path(brought.folder)) not in page
+
+
+def test_verify_tells_what_keep_results_deleted_from_what_is_missing(brought):
+    done = brought.snakemake("verify", "--cores", "1", check=False)
+    verdicts = table(brought.results / "provenance/verify.tsv")
+    deleted = verdicts.file[verdicts.state == "deleted after use"].str.partition("/")[0]
+    assert done.returncode == 0 and set(deleted) == {"ingest", "resampled"}, done.stdout[-3000:]
+    assert set(verdicts.state) == {"as computed", "deleted after use"}

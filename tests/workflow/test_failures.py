@@ -46,6 +46,8 @@ def test_too_many_failures_stop_the_cohort_with_the_list_and_leave_the_table(bro
     assert "B1 (ingest, IMG-UNREADABLE); B2 (ingest, IMG-UNREADABLE); B3 (ingest, IMG-UNREADABLE)" in closing
     screening = table(broken.results / "cohort/screening.tsv").set_index("subject")
     assert screening.status.tolist() == ["excluded"] * 3 + ["analysed"] and screening.stage["G1"] == "resample"
+    page = (broken.results / "report/stopped.html").read_text()
+    assert "3 of 4 scans failed" in page and "3 excluded: IMG-UNREADABLE" in page and str(broken.folder) not in page
 
 
 def test_failed_scans_have_a_status_in_every_stage_and_nothing_else(broken):
@@ -70,7 +72,7 @@ def test_each_stage_turns_its_fault_into_a_code_and_a_human_overrules_it(broken)
 
 
 def test_run_that_only_checks_leaves_the_record_of_the_last_real_run(broken):
-    run = broken.results / "provenance/run.json"
+    run = broken.results / "provenance/manifest.json"
     before = run.read_text()
     broken.snakemake("check", "--cores", "1")
     assert run.read_text() == before

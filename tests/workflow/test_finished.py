@@ -183,8 +183,9 @@ def test_second_run_has_nothing_to_do(finished):
 
 
 def test_provenance_names_versions_seed_and_checksums(finished):
-    run = json.loads((finished.results / "provenance/run.json").read_text())
-    assert run["state"] == "complete" and run["packages"]["torch"] and run["config"]["seed"] == 1
+    manifest = json.loads((finished.results / "provenance/manifest.json").read_text())
+    assert manifest["run"]["state"] == "complete" and manifest["run"]["packages"]["torch"]
+    assert manifest["config"]["seed"] == 1
     record = json.loads((finished.results / "provenance/cluster_clam/cohort.json").read_text())
     path = finished.results / "clam/assignment.tsv"
     assert record["sha256"]["clam/assignment.tsv"] == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -194,8 +195,9 @@ def test_every_scan_that_was_read_has_its_picture(finished):
     pictures = {path.parent.name for path in finished.results.glob("quality/*/lungs.png")}
     assert pictures == set(analysed(finished))
     page = (finished.results / "report/index.html").read_text()
-    assert all(f'href="../quality/{subject}/lungs.png"' in page for subject in pictures)
-    assert f"<p>Pictures of all {len(pictures)} scans (files beside this page):</p>" in page
+    assert all(f'href="subjects/{subject}.html"' in page for subject in pictures)
+    for subject in pictures:
+        assert "border of the lungs" in (finished.results / f"report/subjects/{subject}.html").read_text()
 
 
 def test_every_job_left_a_log_and_a_benchmark(finished):
@@ -300,3 +302,29 @@ def test_burden_enters_the_statistics_as_a_number(finished):
     assert "burden percent" in page and "Lowest third" in page and "Cluster" not in page
     outcomes = table(finished.results / "association/dram/outcomes.tsv").set_index("outcome")
     assert outcomes.n["fev1_l"] == len(analysed(finished)) == 8  # all of them were joined, too few for a model
+
+
+@pytest.mark.parametrize("method", ["clam", "dcam"])
+def test_maps_are_held_against_the_lesion_masks_of_the_sheet(finished, method):
+    sheet = table(finished.folder / "demo/subjects.tsv").set_index("subject")
+    rows = table(finished.results / f"{method}/localisation.tsv")
+    assert set(rows["subject"]) == {s for s in analysed(finished) if sheet.lesions[s]}
+    assert {method, "margin", "departure", "wrong_cluster"} <= set(rows["map"])
+    assert pd.to_numeric(rows["lesion_share"]).between(0, 1).all()
+
+
+def test_every_scan_has_its_page_and_the_shared_report_names_none(finished):
+    subjects = table(finished.folder / "demo/subjects.tsv").subject
+    assert {f"{s}.html" for s in subjects} == {p.name for p in (finished.results / "report/subjects").glob("*.html")}
+    text = (finished.results / "report/share/index.html").read_text()
+    words = re.sub(r'data:[^"]*"|<script.*?</script>|<style.*?</style>', "", text, flags=re.S)
+    assert "Characteristics" in words
+    assert not [s for s in subjects if re.search(rf"\b{s}\b", words)]
+
+
+def test_snakemakes_own_report_has_tables_and_figures_by_category(finished, tmp_path):
+    finished.snakemake("--report", str(tmp_path / "own.html"))
+    html = (tmp_path / "own.html").read_text()
+    for category in ("Clinical association", "Number of clusters", "Evaluation", "Figures", "Scans"):
+        assert category in html, category
+    assert "clam_mean_map.png" in html and "how each file was made" in html

@@ -14,8 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 DRAFT = ("import numpy as np", "import numpy as np\n\nDRAFT = 1")
 DCAM = {"embed_dcam_start": 2, "choose_dcam_clusters": 2, "train_dcam": 2, "refit_dcam": 2, "map_dcam": 2}
 DCAM |= {"compare_maps": 3, "evaluate_clusters": 2, "audit_confounders": 2, "associate_outcomes": 2}
-AFTER_MAPS = {"associate_outcomes": 3, "write_report": 1}
-DRAM = {"segment_dram": 2, "evaluate_dram": 2, "associate_phenotype": 2, "write_report": 1}
+PAGES = {"write_report": 1, "write_subject_pages": 1}
+AFTER_MAPS = {"associate_outcomes": 3} | PAGES
+DRAM = {"segment_dram": 2, "evaluate_dram": 2, "associate_phenotype": 2} | PAGES
 COHORT_AND_AFTER = {"build_cohort_array", "pretrain_clam", "cluster_clam", "map_clam", "write_report"}
 
 
@@ -74,17 +75,18 @@ def test_comments_and_docstrings_rerun_nothing(clone):
             "HIGH_ATTENUATION_HU = (-600.0",
             "HIGH_ATTENUATION_HU = (-601.0",
             {"measure_densitometry": 9, "collect_densitometry": 1, "collect_attrition": 1}
-            | {"audit_confounders": 3, "associate_outcomes": 3, "write_report": 1},
+            | {"audit_confounders": 3, "associate_outcomes": 3}
+            | PAGES,
         ),
         ("maps/group_maps.py", *DRAFT, {"map_clam": 1, "map_dcam": 2, "compare_maps": 3} | AFTER_MAPS),
         ("maps/attribution.py", *DRAFT, {"map_clam": 1, "map_dcam": 2, "compare_maps": 3} | AFTER_MAPS),
-        ("maps/faithfulness.py", *DRAFT, {"compare_maps": 3, "write_report": 1}),
+        ("maps/faithfulness.py", *DRAFT, {"compare_maps": 3} | PAGES),
         ("association/models.py", *DRAFT, {"associate_outcomes": 3, "associate_phenotype": 2, "write_report": 1}),
         ("methods/dram_maps.py", *DRAFT, DRAM),
         ("methods/dram_targets.py", *DRAFT, {"train_dram": 2} | DRAM),
-        ("methods/deep_cluster.py", *DRAFT, DCAM | {"write_report": 1}),
-        ("cohort/reasons.py", "Mend the path in", "Mend it in", {"collect_attrition": 1, "write_report": 1}),
-        ("report/page.html.j2", "<head>", "<head><!-- x -->", {"write_report": 1}),
+        ("methods/deep_cluster.py", *DRAFT, DCAM | PAGES),
+        ("cohort/reasons.py", "Mend the path in", "Mend it in", {"collect_attrition": 1} | PAGES),
+        ("report/page.html.j2", "<head>", "<head><!-- x -->", PAGES),
     ],
 )
 def test_library_edit_reruns_exactly_the_rules_that_use_it(clone, module, old, new, expected):
@@ -156,7 +158,7 @@ def test_edited_number_of_the_sheet_is_seen_and_reruns_only_what_reads_it(finish
     sheet.write_text(sheet.read_text())
     set_cell(sheet, 3, "split", "")
     set_cell(sheet, 3, "control", "1")
-    assert finished.planned() == {"compare_maps": 3, "write_report": 1, "all": 1}
+    assert finished.planned() == {"compare_maps": 3, "all": 1} | PAGES
 
 
 def test_edited_number_of_the_clinical_table_reruns_the_statistics_only(finished):

@@ -232,16 +232,16 @@ def test_stamp_is_the_same_for_every_python_version():
 def test_logs_and_manifest_hide_source_paths(tmp_path):
     import logging
 
-    from lungtypes.provenance import _HidingFormatter, _without_paths
+    from lungtypes.provenance import _HidingFormatter, without_paths
 
     formatter = _HidingFormatter("%(message)s")
     formatter.hidden = ["/data/DOE_JANE"]
     record = logging.LogRecord("x", 10, "f", 1, "cannot read /data/DOE_JANE/1.dcm", None, None)
     assert formatter.format(record) == "cannot read <source path>/1.dcm"
-    hidden = _without_paths({"subjects": "/home/me/s.tsv", "seed": 1, "command": ["-n", "subjects=/x", "clam"]})
+    hidden = without_paths({"subjects": "/home/me/s.tsv", "seed": 1, "command": ["-n", "subjects=/x", "clam"]})
     assert hidden == {"subjects": "<path>", "seed": 1, "command": ["-n", "<path>", "clam"]}
     command = ["template={start_image: /data/Smith/ct.nii.gz}", "units=mL/min/mmHg", "iterations=[1, 2]"]
-    assert _without_paths(command) == ["<path>", *command[1:]]
+    assert without_paths(command) == ["<path>", *command[1:]]
 
 
 def test_record_holds_checksums_below_the_results_folder(tmp_path):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from lungtypes.device import make_deterministic
+from lungtypes.device import set_torch
 from lungtypes.errors import InputError
 from lungtypes.imaging.hounsfield import OUTSIDE
 from lungtypes.methods.training import Checkpoint
@@ -35,7 +35,7 @@ def lung():
 
 @pytest.fixture
 def settings():
-    make_deterministic(torch_threads=1)
+    set_torch(threads=1)
     study = copy.deepcopy(CONFIG["simulation"]) | {"subjects": 45, "strides": [2, 2], "fitted": "planted"}
     study["lesions"] |= {"border_px": 5.0, "fixed_radius_px": 3.0, "radii_px": [1.0, 2.0, 3.0, 4.0, 5.0]}
     method = copy.deepcopy(CONFIG["clam"]) | {"filters": [4, 8], "latent": 6, "batch": 15}
