@@ -3,8 +3,8 @@
     snakemake simulation ...        # once, for the healthy slice that all scenarios start from
     python benchmarks/simulation_epochs.py results/simulation/simulation/lung --scenarios intensity-5 location-5
 
-Held out: as many images of the same scenario with another seed, never trained on. Accuracy and number of clusters are
-of k-means on the embedding, as before the clustering phase.
+Never trained on: a tenth of the scenario's images, held out, and as many as it has of another seed. Accuracy and number
+of clusters are of k-means on the embedding of all images, as before the clustering phase.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--every", type=int, default=20)
-    parser.add_argument("--weight-decay", type=float, default=0.0)
+    parser.add_argument("--held-out", type=float, default=0.1, help="share of the images")
     options = parser.parse_args()
     keep_freed_memory()
     set_torch(threads=1)
@@ -56,36 +56,44 @@ def follow(name: str, study: dict, method: dict, lung: object, options: argparse
     lesions = Lesions(**{k: tuple(v) if isinstance(v, list) else v for k, v in study["lesions"].items()})
     slices, others = (simulate(lung, plan, lesions, seed=seed) for seed in (options.seed, options.seed + 1000))
     intensity = fit_intensity(slices.hu, window_hu=method["window_hu"], background=method["background"])
-    images, held_out = NormalisedScans(slices.hu, intensity), NormalisedScans(others.hu, intensity)
+    images, others = NormalisedScans(slices.hu, intensity), NormalisedScans(others.hu, intensity)
+    left_out, trained = held_out_rows(len(images), options.held_out, options.seed)
     network = {k: method[k] for k in ("filters", "latent", "slope", "output")}
     model = ConvolutionalAutoencoder(size=images.shape[1:], strides=study["strides"], **network)
     initialise_like_keras(model, seed=derive_seed(options.seed, "clam", "weights"))
-    rate = method["pretrain"]["learning_rate"]
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=options.weight_decay, **ADAM)
+    optimiser = torch.optim.Adam(model.parameters(), lr=method["pretrain"]["learning_rate"], **ADAM)
     for epoch in range(1, options.epochs + 1):
         model.train()
-        for index in shuffled(len(images), method["batch"], options.seed, "clam", "pretrain", epoch):
-            x = torch.from_numpy(images[index])[:, None]
+        for index in shuffled(len(trained), method["batch"], options.seed, "clam", "pretrain", epoch):
+            x = torch.from_numpy(images[trained[index.numpy()]])[:, None]
             optimiser.zero_grad(set_to_none=True)
             reconstruction_loss(model(x)[0], x, method["loss"]).backward()
             optimiser.step()
         if epoch % options.every == 0:
-            say(name, epoch, error(model, images), error(model, held_out), model, images, slices.labels, options.seed)
+            errors = {"trained": error(model, images, trained), "held out": error(model, images, left_out)}
+            errors["other seed"] = error(model, others, np.arange(len(others)))
+            say(name, epoch, errors, model, images, slices.labels, options.seed)
 
 
-def error(model: ConvolutionalAutoencoder, images: NormalisedScans) -> float:
+def held_out_rows(n: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of n images that are held out, and those that are trained on."""
+    order = np.random.default_rng(derive_seed(seed, "benchmark", "held out")).permutation(n)
+    return np.sort(order[: round(share * n)]), np.sort(order[round(share * n) :])
+
+
+def error(model: ConvolutionalAutoencoder, images: NormalisedScans, rows: np.ndarray) -> float:
     """Mean squared error of the reconstruction, in thousandths."""
     model.eval()
     with torch.inference_mode():
-        parts = [torch.from_numpy(images[index])[:, None] for index in np.array_split(np.arange(len(images)), 10)]
-        return 1000 * float(np.mean([float((model(x)[0] - x).square().mean()) for x in parts]))
+        parts = [torch.from_numpy(images[part])[:, None] for part in np.array_split(rows, 10) if len(part)]
+        errors = [float((model(x)[0] - x).square().sum()) for x in parts]
+    return 1000 * sum(errors) / sum(x.numel() for x in parts) if parts else float("nan")
 
 
 def say(
     name: str,
     epoch: int,
-    seen: float,
-    unseen: float,
+    errors: dict[str, float],
     model: ConvolutionalAutoencoder,
     images: NormalisedScans,
     labels: np.ndarray,
@@ -99,8 +107,9 @@ def say(
     best = max(values, key=values.get)
     spread = np.sort(z.var(axis=0))[::-1]
     many = float(spread.sum() ** 2 / (spread**2).sum())
+    listed = ", ".join(f"{which} {value:.4f}" for which, value in errors.items())
     sys.stdout.write(
-        f"{name} epoch {epoch:4d}: error seen {seen:.3f}, held out {unseen:.3f}; k-means at K = {k} {accuracy:.3f}; "
+        f"{name} seed {seed} epoch {epoch:4d}: error {listed}; k-means at K = {k} {accuracy:.3f}; "
         f"silhouette chooses {best} ({values[best]:.2f}); dimensions in use {many:.1f}\n"
     )
     sys.stdout.flush()

@@ -32,6 +32,7 @@ FLOOR = 1e-7  # inside logarithms, as Keras does
 MAX_SHARE, FLAT_MARGIN = 0.95, 0.05  # collapse: one cluster holds 95 %; flat: mean max q below 1/K + 0.05
 CLEAR_CHANGE = 0.02  # since the start; a cohort that begins near a limit may waver around it
 ADAM = {"betas": (0.9, 0.999), "eps": 1e-7}  # the defaults of Keras, on which the authors' code runs
+MIN_HELD_OUT = 3  # scans: the error of fewer says little of others
 
 Loss = Literal["mean", "sum"]
 
@@ -48,11 +49,16 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A trained autoencoder and its history (see :func:`lungtypes.methods.training.train`)."""
+    """A trained autoencoder and its history (see :func:`lungtypes.methods.training.train`).
+
+    kept_epoch : the one after which it had these weights. n_held_out : scans that did not train.
+    """
 
     model: ConvolutionalAutoencoder
     history: pd.DataFrame
     events: tuple[str, ...]
+    kept_epoch: int
+    n_held_out: int
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,7 @@ def pretrain(
     loss: Loss,
     epochs: int,
     learning_rate: float,
+    held_out: float = 0.0,
     batch: int,
     seed: int,
     device: str,
@@ -99,11 +106,14 @@ def pretrain(
 ) -> Pretrained:
     """Phase 1: the autoencoder alone, with Adam on shuffled batches.
 
-    images : (N, *size) float32 in 0-1. The rest: see :class:`ConvolutionalAutoencoder`,
-    :func:`reconstruction_loss` and :func:`lungtypes.methods.training.train`.
+    images : (N, *size) float32 in 0-1. held_out : share of them that does not train; all epochs run, and the weights
+    after the one at which their error is lowest are kept, since a long training memorises each scan's noise (not in
+    the paper). 0, or fewer than MIN_HELD_OUT scans: all train, and the last epoch is kept. The rest: see
+    :class:`ConvolutionalAutoencoder`, :func:`reconstruction_loss` and :func:`lungtypes.methods.training.train`.
 
     Raises FloatingPointError when no rate gives finite losses.
     """
+    learning, watching = _held_out(len(images), held_out, seed)
     size = images.shape[1:]
     model = ConvolutionalAutoencoder(
         size=size, filters=filters, strides=strides, latent=latent, slope=slope, output=output
@@ -111,25 +121,45 @@ def pretrain(
     initialise_like_keras(model, seed=derive_seed(seed, "clam", "weights"))
     model.to(device)
     optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, **ADAM)
+    state = State(dict(model.named_parameters()), optimiser)
 
     def run_epoch(epoch: int) -> dict[str, float]:
         model.train()
         total = torch.zeros((), device=device, dtype=torch.float64)
-        for index in shuffled(len(images), batch, seed, "clam", "pretrain", epoch):
-            x = _batch(images, index, device)
+        for index in shuffled(len(learning), batch, seed, "clam", "pretrain", epoch):
+            x = _batch(images, learning[index], device)
             error = reconstruction_loss(model(x)[0], x, loss)
             optimiser.zero_grad(set_to_none=True)
             error.backward()
             optimiser.step()
-            total += _of_epoch(error, len(index), len(images), loss)
-        return {"phase": "pretrain", "reconstruction": float(total)}
+            total += _of_epoch(error, len(index), len(learning), loss)
+        row = {"phase": "pretrain", "reconstruction": float(total)}
+        if len(watching):
+            row["held_out"] = error_of_held_out()
+            if row["held_out"] < float(state.memory.get("best_error", torch.inf)):
+                best = {"best_error": torch.tensor(row["held_out"], dtype=torch.float64)}
+                state.memory |= best | {"best_epoch": torch.tensor(epoch)}
+                state.memory |= {f"best.{name}": tensor.detach().clone() for name, tensor in model.named_parameters()}
+        return row
+
+    def error_of_held_out() -> float:
+        """On the scale of the trained scans' loss."""
+        model.eval()
+        total = torch.zeros((), device=device, dtype=torch.float64)
+        with torch.inference_mode():
+            for index in watching.split(batch):
+                x = _batch(images, index, device)
+                total += _of_epoch(reconstruction_loss(model(x)[0], x, loss), len(index), len(watching), loss)
+        return float(total) * (len(learning) / len(watching) if loss == "sum" else 1.0)
 
     trained = train(
-        State(dict(model.named_parameters()), optimiser),
+        state,
         epochs=epochs,
         learning_rate=learning_rate,
         run_epoch=run_epoch,
-        fault=lambda row: "" if np.isfinite(row["reconstruction"]) else "loss not finite",
+        fault=lambda row: (
+            "" if np.isfinite([row["reconstruction"], row.get("held_out", 0)]).all() else "loss not finite"
+        ),
         checkpoint=checkpoint,
         name="pre-training",
     )
@@ -138,7 +168,26 @@ def pretrain(
             f"pre-training failed: {'; '.join(trained.events)}. Lower clam.pretrain.learning_rate."
         )
     logger.info("pre-training: %d epochs, reconstruction %.6f", epochs, trained.history.reconstruction.iloc[-1])
-    return Pretrained(model, trained.history, trained.events)
+    if len(watching) == 0:
+        return Pretrained(model, trained.history, trained.events, epochs, 0)
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            tensor.copy_(state.memory[f"best.{name}"])
+    kept = int(state.memory["best_epoch"])
+    logger.info("the error of %d scans held out is lowest after epoch %d, which is kept", len(watching), kept)
+    return Pretrained(model, trained.history, trained.events, kept, len(watching))
+
+
+def _held_out(n: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices of the scans of n that train, and of those that watch."""
+    count = round(share * n)
+    if count < MIN_HELD_OUT:
+        if share > 0:
+            logger.info("%d scans are too few to hold %g of them out: all train", n, share)
+        return torch.arange(n), torch.arange(0)
+    generator = torch.Generator().manual_seed(derive_seed(seed, "clam", "held out"))
+    order = torch.randperm(n, generator=generator)
+    return order[count:].sort().values, order[:count].sort().values
 
 
 def embed(model: ConvolutionalAutoencoder, images: Images, *, batch: int, device: str) -> NDArray[np.float32]:

@@ -19,8 +19,8 @@ from lungtypes.methods.resident_scans import normalised, to_device
 from lungtypes.methods.training import Checkpoint
 from lungtypes.provenance import whole_folder, write_table
 
-HISTORY = ("phase", "epoch", "attempt", "kept", "learning_rate", "reconstruction", "clustering", "total")
-HISTORY += ("labels_changed", "mean_max_q", "largest_share", "n_clusters_used")
+HISTORY = ("phase", "epoch", "attempt", "kept", "learning_rate", "reconstruction", "held_out", "clustering")
+HISTORY += ("total", "labels_changed", "mean_max_q", "largest_share", "n_clusters_used")
 
 
 def pretrain_stage(
@@ -54,6 +54,7 @@ def pretrain_stage(
         batch=batch,
         epochs=int(pretrain["epochs"]),
         learning_rate=pretrain["learning_rate"],
+        held_out=pretrain["held_out"],
         seed=seed,
         device=device,
         checkpoint=checkpoint,
@@ -65,6 +66,7 @@ def pretrain_stage(
     table.insert(1, "split", list(splits))
     settings = {"network": {"size": list(array.shape[1:]), **network}, "intensity": asdict(intensity)}
     settings |= {"loss": loss, "seed": seed, "events": list(fitted.events), "explained_variance": explained}
+    settings["pretrained"] = {"kept_epoch": fitted.kept_epoch, "n_held_out": fitted.n_held_out}
     with whole_folder(folder) as building:
         save_model(building, fitted.model, settings)
         write_table(building / "history.tsv", fitted.history)
@@ -122,7 +124,8 @@ def cluster_stage(
     settings |= {"label_order": [int(i) for i in order], "train_subjects": len(train)}
     save_model(folder, fitted.model, settings, centroids=centroids)
     history = pd.read_csv(pretrained / "history.tsv", sep="\t")
-    write_table(folder / "history.tsv", pd.concat([history, fitted.history], ignore_index=True)[list(HISTORY)])
+    history = pd.concat([history, fitted.history], ignore_index=True).reindex(columns=list(HISTORY))
+    write_table(folder / "history.tsv", history)
     write_table(folder / "embedding.tsv", clam.embedding_table(subjects, before, after).assign(flag=flag))
     write_table(folder / "assignment.tsv", clam.assignment_table(subjects, splits, q.numpy()).assign(flag=flag))
     checkpoint.remove()

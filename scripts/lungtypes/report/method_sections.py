@@ -63,17 +63,26 @@ def training_section(results: Results, method: str) -> Section:
             values = rows[column] if column in rows else rows["epoch"] * np.nan
             x, y = rows["epoch"].to_numpy(), values.to_numpy()
             plot_curve(ax, x, y, xlabel="epoch", ylabel=label, title=heading)
+            if phase == "pretrain" and n_held_out:
+                ax.plot(x, rows["held_out"], color="black", ls=":", lw=1.2, label="held out")
+                ax.axvline(kept["kept_epoch"], color="grey", lw=0.8, label="kept")
+                ax.legend()
 
+    model = results.record(f"{method}/model.json")
+    kept = model.get("pretrained") or {}
+    n_held_out = kept.get("n_held_out", 0)
     last = table.iloc[-1]
     lengths = table["phase"].value_counts(sort=False)
     epochs = " and ".join(f"{n} epochs of phase {phase}" for phase, n in lengths.items())
     shown = [(c, h) for phase, c, h, _ in panels if phase == last["phase"] and pd.notna(last.get(c))]
     figures = ", ".join(f"{heading.split(': ')[-1]} {number(last[column], 4)}" for column, heading in shown)
     alt = f"Curves over {epochs}. Last epoch: {figures}."
-    events = results.record(f"{method}/model.json").get("events") or []
+    events = model.get("events") or []
     text = "; ".join(map(str, events)) or "none"
+    held_out = f" Of pre-training, epoch {kept['kept_epoch']} was kept, " if n_held_out else ""
+    held_out += f"where the error of {n_held_out} scans that did not train was lowest." if n_held_out else ""
     blocks = (
-        Paragraph(f"Trained for {epochs}. What the guard saw: {text}.", "warning" if events else ""),
+        Paragraph(f"Trained for {epochs}.{held_out} What the guard saw: {text}.", "warning" if events else ""),
         Picture(f"{method}_training", draw_png(draw, height=4.6), alt, "Loss terms and labels, epoch by epoch.", table),
     )
     return Section(anchor, title, short, blocks)

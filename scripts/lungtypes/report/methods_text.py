@@ -158,6 +158,10 @@ def _clam_paragraphs(config: Mapping[str, object]) -> list[Block]:
 
     window = s("window_hu")
     window = "from air to the largest value of the training scans" if window == "data" else f"{window} HU"
+    share = s("pretrain.held_out")
+    kept = (
+        f"; kept was the epoch at which the error of a share of {share} that did not train was lowest" if share else ""
+    )
     k = s("k.n_clusters")
     how = (
         f"by the rule {s('k.rule')} for K = {s('k.minimum')} to {s('k.maximum')}"
@@ -168,12 +172,13 @@ def _clam_paragraphs(config: Mapping[str, object]) -> list[Block]:
         Paragraph(
             f"CLAM [1]. A 3D convolutional autoencoder ({s('filters')} filters, strides {s('strides')}, "
             f"{s('latent')} latent values; window {window}) was trained to reconstruct the lungs for "
-            f"{s('pretrain.epochs')} epochs (learning rate {s('pretrain.learning_rate')}, batch {s('batch')}). The "
-            f"number of clusters was chosen on this embedding {how}, by silhouette [3] of k-means or sparse k-means "
-            f"[4], with the gap statistic [6] and a test of one single Gaussian ({s('k.n_null')} simulations) beside "
-            f"it. Reconstruction and clustering loss (weight {s('cluster.gamma')}) were then minimised together for "
-            f"{s('cluster.epochs')} epochs (learning rate {s('cluster.learning_rate')}); each loss is a {s('loss')} "
-            f"over voxels and scans. Latent distances: {LATENT_SCALES.get(s('cluster.latent_scale'), UNSTATED)}."
+            f"{s('pretrain.epochs')} epochs (learning rate {s('pretrain.learning_rate')}, batch {s('batch')}){kept}. "
+            f"The number of clusters was chosen on this embedding {how}, by silhouette [3] of k-means or sparse "
+            f"k-means [4], with the gap statistic [6] and a test of one single Gaussian ({s('k.n_null')} simulations) "
+            f"beside it. Reconstruction and clustering loss (weight {s('cluster.gamma')}) were then minimised together "
+            f"for {s('cluster.epochs')} epochs (learning rate {s('cluster.learning_rate')}); each loss is a "
+            f"{s('loss')} over voxels and scans. "
+            f"Latent distances: {LATENT_SCALES.get(s('cluster.latent_scale'), UNSTATED)}."
         ),
         Paragraph(
             "Activation maps. Each channel of the last convolution was upsampled and used to mask the scan; its weight "

@@ -157,6 +157,70 @@ def test_pretraining_lowers_the_reconstruction_error(planted):
     assert history.iloc[-1] < 0.2 * history.iloc[0] and len(history) == 60
 
 
+class Watched:
+    """Images that note which of them were asked for while gradients were recorded."""
+
+    def __init__(self, images):
+        self.images, self.shape, self.trained = images, images.shape, set()
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        if torch.is_grad_enabled():
+            self.trained |= set(index.tolist())
+        return self.images[index]
+
+
+def test_epoch_with_the_lowest_error_of_the_held_out_is_kept_and_they_never_train():
+    rng = np.random.default_rng(3)  # noise only: after the mean there is nothing to learn but each image's own
+    images = Watched(rng.normal(0.4, 0.1, (20, 16, 16)).astype(np.float32))
+    settings = {**PRETRAINING, "filters": (16, 32), "latent": 30, "learning_rate": 3e-3, "epochs": 80}
+    fitted = pretrain(images, **settings, held_out=0.2)
+    history, out = fitted.history, sorted(set(range(20)) - images.trained)
+    assert len(out) == fitted.n_held_out == 4 and len(history) == 80
+    assert fitted.kept_epoch == history.epoch[history.held_out.idxmin()] < 60
+    assert history.reconstruction.iloc[-1] < history.reconstruction[fitted.kept_epoch - 1]
+    x = torch.from_numpy(images.images[out]).unsqueeze(1)
+    assert float((fitted.model(x)[0].detach() - x).square().mean()) == pytest.approx(history.held_out.min(), rel=1e-5)
+    summed = pretrain(images, **{**settings, "loss": "sum", "epochs": 1}, held_out=0.2).history
+    assert summed.held_out[0] / (16 * 16 * 16) == pytest.approx(history.held_out[0], rel=1e-2)
+
+
+def test_without_a_share_or_with_too_few_scans_all_train_and_the_last_epoch_is_kept():
+    images = np.random.default_rng(3).random((12, 16, 16), np.float32)
+    for share in (0.0, 0.1):  # one of twelve
+        watched = Watched(images)
+        fitted = pretrain(watched, **PRETRAINING, epochs=3, held_out=share)
+        assert fitted.kept_epoch == 3 and fitted.n_held_out == 0 and watched.trained == set(range(12))
+        assert "held_out" not in fitted.history
+
+
+def test_killed_pretraining_keeps_the_same_epoch_and_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr("lungtypes.methods.training.SECONDS_BETWEEN_FILES", 0.0)
+    images = np.random.default_rng(4).normal(0.4, 0.1, (20, 16, 16)).astype(np.float32)
+    settings = {**PRETRAINING, "filters": (16, 32), "latent": 30, "learning_rate": 3e-3, "held_out": 0.2}
+    settings["epochs"] = 55
+    whole = pretrain(images, **settings)
+    assert whole.kept_epoch < 40  # it comes back from the checkpoint
+
+    class Dying(Watched):
+        def __getitem__(self, index):
+            self.count = getattr(self, "count", 0) + 1
+            if self.count == 45 * 3:  # two batches that train and one that watches, an epoch
+                raise KeyboardInterrupt
+            return self.images[index]
+
+    checkpoint = Checkpoint(tmp_path / "pretrain.safetensors", "abc")
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(Dying(images), **settings, checkpoint=checkpoint)
+    again = pretrain(images, **settings, checkpoint=checkpoint)
+    assert again.kept_epoch == whole.kept_epoch
+    pd.testing.assert_frame_equal(again.history, whole.history)
+    for one, other in zip(whole.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_explained_variance_is_that_around_the_mean_image(planted):
     images, _, fitted = planted
     output = torch.cat([fitted.model(torch.from_numpy(images[i : i + 1]).unsqueeze(1))[0] for i in range(36)])

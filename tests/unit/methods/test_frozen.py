@@ -41,7 +41,7 @@ def scans():
 
 def fit_clam(folder):
     network = {"filters": [2, 4], "strides": [2, 2], "latent": 4, "slope": 0.1, "output": "linear"}
-    pretrain = {"epochs": 15, "learning_rate": 0.003}
+    pretrain = {"epochs": 15, "learning_rate": 0.003, "held_out": 0.0}
     shared = {"loss": "mean", "batch": 8, "seed": 1, "device": "cpu"}
     shared["checkpoint"] = Checkpoint(folder / "resume.safetensors", "a" * 20)
     cohort = scans(), SUBJECTS, SPLITS

@@ -59,7 +59,7 @@ def test_one_group_is_flagged_in_every_table(tmp_path):
         window_hu=clam["window_hu"],
         background="lung_mean",
         network={"filters": [2, 4], "strides": [2, 2], "latent": 3, "slope": 0.1, "output": "linear"},
-        pretrain={"epochs": 2, "learning_rate": 0.001},
+        pretrain={"epochs": 2, "learning_rate": 0.001, "held_out": 0.0},
         checkpoint=Checkpoint(tmp_path / "a.safetensors", "1"),
         **common,
     )

@@ -24,7 +24,7 @@ TRAINING = {
     "network": {"filters": [4, 8], "strides": [2, 2], "latent": 4, "slope": 0.1, "output": "linear"},
     "loss": "mean",
     "batch": 8,
-    "pretrain": {"epochs": 40, "learning_rate": 0.003},
+    "pretrain": {"epochs": 40, "learning_rate": 0.003, "held_out": 0.1},
 }
 CLUSTERING = {"loss": "mean", "batch": 8, "cluster": copy.deepcopy(CLAM["cluster"]) | {"epochs": 5}}
 SUBJECTS = [f"S{i}" for i in range(24)]

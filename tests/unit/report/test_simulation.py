@@ -43,7 +43,7 @@ SETTINGS = {
     "latent": 60,
     "background": "zero",
     "loss": "sum",
-    "pretrain": {"epochs": 200, "learning_rate": 0.001},
+    "pretrain": {"epochs": 200, "learning_rate": 0.001, "held_out": 0},
     "cluster": {"gamma": 0.1, "epochs": 500, "latent_scale": "none"},
 }
 

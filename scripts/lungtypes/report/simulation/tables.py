@@ -31,6 +31,7 @@ PAPER_SETTINGS = {
     "background": "zero",
     "loss": "sum",
     "pretrain, epochs": 200,
+    "pretrain, held_out": 0,
     "cluster, gamma": 0.1,
     "cluster, epochs": 500,
     "cluster, latent_scale": "none",
