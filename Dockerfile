@@ -4,10 +4,10 @@
 # With Apptainer, on a cluster without Docker:
 #   apptainer build lungtypes.sif docker-daemon://lungtypes:latest
 #   apptainer run --nv --bind "$PWD/study:/study" lungtypes.sif --cores 16 --resources gpu=1 --configfile study.yaml
-# Without a GPU leave out --gpus all, --nv and set resources gpu to how many GPU rules may run at once on the CPU.
+# Without a GPU leave out --gpus all and --nv; --resources gpu=N then says how many GPU rules may run at once on the CPU.
 FROM python:3.12-slim-bookworm
 
-# git: the run manifest records the commit; the others are what matplotlib and ITK load at run time
+# git: the run manifest records the commit; libgomp1: OpenMP, which the numeric libraries load
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends git libgomp1 \
     && rm -rf /var/lib/apt/lists/*

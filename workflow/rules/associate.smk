@@ -1,4 +1,4 @@
-# Do the clusters matter to patients? The only stage that reads the clinical table.
+# Do the clusters matter to patients? The only stage that reads outcomes.
 ASSOCIATION_TABLES = (
     "table_one",
     "outcomes",

@@ -12,6 +12,7 @@ import pandas as pd
 from lungtypes.association.rows import Predictor
 from lungtypes.association.table_print import CLUSTERS, Wording
 from lungtypes.cohort.clinical_values import MISSING
+from lungtypes.cohort.tables import read_table
 from lungtypes.errors import InputError
 
 ADMINISTRATIVE = ("subject", "split", "flag", "margin")
@@ -39,7 +40,7 @@ class Assigned:
 
 
 def read_predictor(path: str | Path, *, column: str = "", subjects: Collection[str] | None = None) -> Assigned:
-    """A TSV with the columns subject and cluster, or subject and one column of numbers (a phenotype).
+    """A table (TSV, CSV or XLSX) with the columns subject and cluster, or subject and one column of numbers (a phenotype).
 
     column : the phenotype in a table of several; of a table by region (densitometry) the rows of both lungs count, and
     rows with a flag (a scan without a value) are left out.
@@ -51,7 +52,7 @@ def read_predictor(path: str | Path, *, column: str = "", subjects: Collection[s
     ------
     InputError : no subject, no cluster and not exactly one column of numbers, or a cluster that is no whole number.
     """
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    table = read_table(path).reset_index(drop=True)
     if "subject" not in table:
         raise InputError(
             f"{path}, line 1: found columns {', '.join(table)}, expected subject. Name the column subject."

@@ -162,6 +162,15 @@ def test_external_cohort_needs_subject_and_cluster_only(files, tmp_path):
     }
 
 
+def test_external_assignment_may_be_a_csv_as_the_check_says(files, tmp_path):
+    assignment = tmp_path / "theirs.csv"
+    pd.read_csv(files["bare"], sep="\t").to_csv(assignment, index=False)
+    for name, path in (("csv", assignment), ("tsv", files["bare"])):
+        associate_stage(folder=tmp_path / name, assignment=path, clinical=files["clinical"], seed=1, settings=SETTINGS)
+    found, expected = (read(tmp_path / name, "outcomes") for name in ("csv", "tsv"))
+    pd.testing.assert_frame_equal(found, expected)
+
+
 def test_phenotype_is_described_by_thirds_and_modelled_per_sd(files, tmp_path):
     associate_stage(folder=tmp_path, assignment=files["axis"], clinical=files["clinical"], seed=1, settings=SETTINGS)
     assert set(read(tmp_path, "contrasts")["contrast"]) == {"per SD"}
