@@ -40,7 +40,7 @@ class Assigned:
 
 
 def read_predictor(path: str | Path, *, column: str = "", subjects: Collection[str] | None = None) -> Assigned:
-    """A table (TSV, CSV or XLSX) with the columns subject and cluster, or subject and one column of numbers (a phenotype).
+    """A TSV, CSV or XLSX with the columns subject and cluster, or subject and one column of numbers (a phenotype).
 
     column : the phenotype in a table of several; of a table by region (densitometry) the rows of both lungs count, and
     rows with a flag (a scan without a value) are left out.
