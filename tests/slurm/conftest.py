@@ -160,7 +160,7 @@ class Study:
         """Run :meth:`command` to a good end."""
         run = self.start(*arguments)
         try:
-            code = run.wait(timeout=600)
+            code = run.wait(timeout=1200)  # a busy machine takes twice as long
         finally:
             if run.poll() is None:
                 os.killpg(run.pid, signal.SIGKILL)
