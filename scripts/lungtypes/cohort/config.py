@@ -44,7 +44,8 @@ def typed(value: object, schema: Mapping[str, object]) -> object:
         parts = schema.get("properties", {})
         return {key: typed(inner, parts.get(key, {})) for key, inner in value.items()}
     if isinstance(value, list):
-        return [typed(inner, schema.get("items", {})) for inner in value]
+        kinds = [kind for kind in (schema, *schema.get("oneOf", ())) if "items" in kind]
+        return [typed(inner, kinds[0]["items"]) for inner in value] if kinds else value
     if not isinstance(value, str) or not schema or _fits(value, schema):
         return value
     try:

@@ -251,6 +251,8 @@ def test_a_missing_config_file_is_named(tmp_path):
 def test_text_from_the_command_line_becomes_what_the_key_holds():
     given = {
         "clam": {"batch": "4", "k": {"n_clusters": "3"}, "strides": ["2", "2", "1"], "enabled": "false"},
+        "dcam": {"window_hu": ["-1024.0", "-200.0"]},
+        "simulation": {"fitted": ["2", "3"]},
         "template": {"frozen": "true", "image": "1"},
         "device": "cpu",
         "seed": "many",
@@ -259,6 +261,8 @@ def test_text_from_the_command_line_becomes_what_the_key_holds():
     }
     assert typed(given, SCHEMA) == {
         "clam": {"batch": 4, "k": {"n_clusters": 3}, "strides": [2, 2, 1], "enabled": False},
+        "dcam": {"window_hu": [-1024.0, -200.0]},
+        "simulation": {"fitted": [2, 3]},
         "template": {"frozen": True, "image": "1"},
         "device": "cpu",
         "seed": "many",
