@@ -103,7 +103,7 @@ def fit(folder: Path, scenario: Scenario, slices: SimulatedSlices, device: str) 
         window_hu=[-1024.0, 200.0],
         background="lung_mean",
         network=NETWORK,
-        pretrain={"epochs": 100, "learning_rate": 1e-3},
+        pretrain={"epochs": 100, "learning_rate": 1e-3, "held_out": 0.0},
         checkpoint=Checkpoint(folder / "pretraining.safetensors", "benchmark"),
         **common,
     )
