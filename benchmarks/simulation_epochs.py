@@ -23,7 +23,7 @@ from lungtypes.device import keep_freed_memory, set_torch
 from lungtypes.evaluation.accuracy import matched_accuracy
 from lungtypes.evaluation.indices import silhouette
 from lungtypes.evaluation.kmeans import kmeans
-from lungtypes.methods.clam import ADAM, embed, reconstruction_loss, shuffled
+from lungtypes.methods.clam import ADAM, embed, held_out_split, reconstruction_loss, shuffled
 from lungtypes.methods.intensity import NormalisedScans, fit_intensity
 from lungtypes.networks.cae import ConvolutionalAutoencoder, initialise_like_keras
 from lungtypes.phantom.lung_slices import Lesions, simulate
@@ -57,7 +57,7 @@ def follow(name: str, study: dict, method: dict, lung: object, options: argparse
     slices, others = (simulate(lung, plan, lesions, seed=seed) for seed in (options.seed, options.seed + 1000))
     intensity = fit_intensity(slices.hu, window_hu=method["window_hu"], background=method["background"])
     images, others = NormalisedScans(slices.hu, intensity), NormalisedScans(others.hu, intensity)
-    left_out, trained = held_out_rows(len(images), options.held_out, options.seed)
+    trained, left_out = (rows.numpy() for rows in held_out_split(len(images), options.held_out, options.seed))
     network = {k: method[k] for k in ("filters", "latent", "slope", "output")}
     model = ConvolutionalAutoencoder(size=images.shape[1:], strides=study["strides"], **network)
     initialise_like_keras(model, seed=derive_seed(options.seed, "clam", "weights"))
@@ -73,12 +73,6 @@ def follow(name: str, study: dict, method: dict, lung: object, options: argparse
             errors = {"trained": error(model, images, trained), "held out": error(model, images, left_out)}
             errors["other seed"] = error(model, others, np.arange(len(others)))
             say(name, epoch, errors, model, images, slices.labels, options.seed)
-
-
-def held_out_rows(n: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of n images that are held out, and those that are trained on."""
-    order = np.random.default_rng(derive_seed(seed, "benchmark", "held out")).permutation(n)
-    return np.sort(order[: round(share * n)]), np.sort(order[round(share * n) :])
 
 
 def error(model: ConvolutionalAutoencoder, images: NormalisedScans, rows: np.ndarray) -> float:

@@ -113,7 +113,7 @@ def pretrain(
 
     Raises FloatingPointError when no rate gives finite losses.
     """
-    learning, watching = _held_out(len(images), held_out, seed)
+    learning, watching = held_out_split(len(images), held_out, seed)
     size = images.shape[1:]
     model = ConvolutionalAutoencoder(
         size=size, filters=filters, strides=strides, latent=latent, slope=slope, output=output
@@ -178,8 +178,8 @@ def pretrain(
     return Pretrained(model, trained.history, trained.events, kept, len(watching))
 
 
-def _held_out(n: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices of the scans of n that train, and of those that watch."""
+def held_out_split(n: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices, ascending, of the scans of n that train in phase 1, and of those that only watch."""
     count = round(share * n)
     if count < MIN_HELD_OUT:
         if share > 0:
