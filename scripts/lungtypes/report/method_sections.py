@@ -55,6 +55,9 @@ def training_section(results: Results, method: str) -> Section:
         return Section(anchor, title, short, (Paragraph("No history of the training was found."),))
     table = table[table["kept"] == 1]  # epochs that the guard took back are left out
     panels = PANELS["clam" if method == "clam" else "dcam"]
+    model = results.record(f"{method}/model.json")
+    kept = model.get("pretrained") or {}
+    n_held_out = kept.get("n_held_out", 0)
 
     def draw(figure: Figure) -> None:
         for ax, (phase, column, heading, label) in zip(figure.subplots(2, 3).flat, panels, strict=True):
@@ -68,9 +71,6 @@ def training_section(results: Results, method: str) -> Section:
                 ax.axvline(kept["kept_epoch"], color="grey", lw=0.8, label="kept")
                 ax.legend()
 
-    model = results.record(f"{method}/model.json")
-    kept = model.get("pretrained") or {}
-    n_held_out = kept.get("n_held_out", 0)
     last = table.iloc[-1]
     lengths = table["phase"].value_counts(sort=False)
     epochs = " and ".join(f"{n} epochs of phase {phase}" for phase, n in lengths.items())
@@ -79,8 +79,10 @@ def training_section(results: Results, method: str) -> Section:
     alt = f"Curves over {epochs}. Last epoch: {figures}."
     events = model.get("events") or []
     text = "; ".join(map(str, events)) or "none"
-    held_out = f" Of pre-training, epoch {kept['kept_epoch']} was kept, " if n_held_out else ""
-    held_out += f"where the error of {n_held_out} scans that did not train was lowest." if n_held_out else ""
+    held_out = ""
+    if n_held_out:
+        held_out = f" Of pre-training, epoch {kept['kept_epoch']} was kept, "
+        held_out += f"where the error of {n_held_out} scans that did not train was lowest."
     blocks = (
         Paragraph(f"Trained for {epochs}.{held_out} What the guard saw: {text}.", "warning" if events else ""),
         Picture(f"{method}_training", draw_png(draw, height=4.6), alt, "Loss terms and labels, epoch by epoch.", table),
