@@ -15,4 +15,4 @@ adopt_template(
     regions=out.regions,
     region_names=out.region_names,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, inputs=snakemake.input.items())
+record(snakemake)

@@ -5,4 +5,4 @@ from lungtypes.provenance import open_log, record
 
 open_log(snakemake.log[0], hide=[snakemake.input.lobes])
 adopt_template_lobes(snakemake.input.lobes, snakemake.input.mask, snakemake.output.lobes, **snakemake.params.config)
-record(snakemake.params, snakemake.output, rule=snakemake.rule, inputs=snakemake.input.items())
+record(snakemake)

@@ -29,4 +29,4 @@ run_scan_stage(
     strict=config["strict"],
     work=work,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=subject, inputs=snakemake.input.items())
+record(snakemake, name=subject)

@@ -34,4 +34,4 @@ table = assign_scans(
     device=choose_device(config["device"]),
 )
 write_table(snakemake.output.table, table)
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=method, inputs=snakemake.input.items())
+record(snakemake, name=method)

@@ -21,4 +21,4 @@ associate_stage(
     subjects=snakemake.params.get("subjects"),
 )
 name = phenotype or snakemake.wildcards.get("method", "external")
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=name, inputs=snakemake.input.items())
+record(snakemake, name=name)

@@ -15,10 +15,4 @@ audit_stage(
     table=snakemake.output.table,
     **snakemake.params.config,
 )
-record(
-    snakemake.params,
-    snakemake.output,
-    rule=snakemake.rule,
-    name=snakemake.wildcards.method,
-    inputs=snakemake.input.items(),
-)
+record(snakemake, name=snakemake.wildcards.method)

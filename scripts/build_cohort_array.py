@@ -20,4 +20,4 @@ write_cohort_array(
     mask=read_volume(Path(snakemake.input.mask)),
     **config["volumes"],
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule)
+record(snakemake)

@@ -18,4 +18,4 @@ write_native_array(
     splits=config["splits"],
     **config["native"],
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule)
+record(snakemake)

@@ -22,4 +22,4 @@ write_region_arrays(
     splits=config["splits"],
     **config["volumes"],
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule)
+record(snakemake)

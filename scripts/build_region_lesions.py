@@ -13,4 +13,4 @@ write_region_lesions(
     cohort=read_cohort_array(snakemake.input.array, snakemake.input.description),
     folders=map(Path, snakemake.input.given),
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule)
+record(snakemake)

@@ -12,4 +12,4 @@ choose_stage(
     seed=config["seed"],
     **config["k"],
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule)
+record(snakemake)

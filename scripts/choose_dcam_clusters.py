@@ -18,4 +18,4 @@ if reference is not None:  # as many as it has classes
 choose_stage(
     snakemake.input.start, table=snakemake.output.table, choice=snakemake.output.choice, seed=config["seed"], **k
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=method, inputs=snakemake.input.items())
+record(snakemake, name=method)

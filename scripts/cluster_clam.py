@@ -25,4 +25,4 @@ cluster_stage(
     checkpoint=checkpoint,
     **config,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule)
+record(snakemake)

@@ -23,4 +23,4 @@ proposals = review_table(
     decided=set(map(tuple, config["decided"])),
 )
 write_table(snakemake.output.review, proposals)
-record(snakemake.params, snakemake.output, rule=snakemake.rule)
+record(snakemake)

@@ -9,4 +9,4 @@ subjects = snakemake.params.config["subjects"]
 tables = [f"{folder}/densitometry.tsv" for folder in snakemake.input.folders]
 table = collect_tables(dict(zip(subjects, tables, strict=True)), columns=COLUMNS)
 write_table(snakemake.output.table, table)
-record(snakemake.params, snakemake.output, rule=snakemake.rule)
+record(snakemake)

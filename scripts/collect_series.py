@@ -8,4 +8,4 @@ open_log(snakemake.log[0])
 subjects = snakemake.params.config["subjects"]
 table = collect_tables(dict(zip(subjects, snakemake.input.tables, strict=True)), columns=SERIES_COLUMNS)
 write_table(snakemake.output.table, table)
-record(snakemake.params, snakemake.output, rule=snakemake.rule)
+record(snakemake)

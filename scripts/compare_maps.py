@@ -41,4 +41,4 @@ compare_stage(
     reference=reference,
     flag=flag,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=method)
+record(snakemake, name=method)

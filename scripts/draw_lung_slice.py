@@ -9,4 +9,4 @@ config = snakemake.params.config
 given = [str(path) for path in snakemake.input.given]  # image and lungs, or nothing
 open_log(snakemake.log[0], hide=given)
 write_lung_slice(Path(snakemake.output.lung), given=given, **config)
-record(snakemake.params, snakemake.output, rule=snakemake.rule, inputs=snakemake.input.items())
+record(snakemake)

@@ -29,4 +29,4 @@ run_scan_stage(
     strict=snakemake.params.config["strict"],
     work=work,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=subject)
+record(snakemake, name=subject)

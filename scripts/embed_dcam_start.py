@@ -21,4 +21,4 @@ embed_stage(
     device=choose_device(config.pop("device")),
     **config,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=method)
+record(snakemake, name=method)

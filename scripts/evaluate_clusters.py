@@ -15,10 +15,4 @@ evaluate_stage(
     confusion=snakemake.output.confusion,
     **config,
 )
-record(
-    snakemake.params,
-    snakemake.output,
-    rule=snakemake.rule,
-    name=snakemake.wildcards.method,
-    inputs=snakemake.input.items(),
-)
+record(snakemake, name=snakemake.wildcards.method)

@@ -11,4 +11,4 @@ out = snakemake.output
 copy_last_iteration(means, hu=out.template, lungs=out.mask, probability=out.probability, sd=out.sd)
 write_regions(out.mask, labels=out.regions, names=out.region_names)
 write_table(out.convergence, convergence_table(means))
-record(snakemake.params, snakemake.output, rule=snakemake.rule)
+record(snakemake)

@@ -45,4 +45,4 @@ with whole_folder(snakemake.output.folder) as folder:
         methods=about,
         lungmask_sha256=sha256_of(weights) if weights else "",
     )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, inputs=snakemake.input.items())
+record(snakemake)

@@ -29,4 +29,4 @@ flag = fitted[1]["flag"]  # that one group of scans was not rejected, or nothing
 write_table(snakemake.output.summary, tables.summary.assign(flag=flag))
 write_table(snakemake.output.regions, tables.regions.assign(flag=flag))
 write_table(snakemake.output.groups, tables.groups.assign(flag=flag))
-record(snakemake.params, snakemake.output, rule=snakemake.rule)
+record(snakemake)

@@ -33,4 +33,4 @@ tables = write_dense_maps(
 )
 for name in ("summary", "regions", "groups"):
     write_table(snakemake.output[name], getattr(tables, name).assign(flag=settings["flag"]))
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=snakemake.wildcards.method)
+record(snakemake, name=snakemake.wildcards.method)

@@ -28,4 +28,4 @@ run_scan_stage(
     strict=config["strict"],
     work=work,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=snakemake.wildcards.subject)
+record(snakemake, name=snakemake.wildcards.subject)

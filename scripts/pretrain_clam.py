@@ -23,4 +23,4 @@ pretrain_stage(
     checkpoint=checkpoint,
     **config,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule)
+record(snakemake)

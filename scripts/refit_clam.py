@@ -27,4 +27,4 @@ refit_stage(
     checkpoint=checkpoint,
     **config,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=number, seed=seed)
+record(snakemake, name=number, seed=seed)

@@ -31,11 +31,4 @@ refit_stage(
     checkpoint=checkpoint,
     **config,
 )
-record(
-    snakemake.params,
-    snakemake.output,
-    rule=snakemake.rule,
-    name=f"{method}-{number}",
-    inputs=snakemake.input.items(),
-    seed=seed,
-)
+record(snakemake, name=f"{method}-{number}", seed=seed)

@@ -35,4 +35,4 @@ run_scan_stage(
     decision=config["decision"],
     work=work,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=subject, inputs=snakemake.input.items(), seed=seed)
+record(snakemake, name=subject, seed=seed)

@@ -22,10 +22,4 @@ register_slot(
     settings=registration_settings(config["register"]),
     checks=config["register"]["checks"],
 )
-record(
-    snakemake.params,
-    snakemake.output,
-    rule=snakemake.rule,
-    name=f"iter{snakemake.wildcards.iteration}_slot{snakemake.wildcards.slot}",
-    seed=seed,
-)
+record(snakemake, name=f"iter{snakemake.wildcards.iteration}_slot{snakemake.wildcards.slot}", seed=seed)

@@ -34,4 +34,4 @@ run_scan_stage(
     decision=config["decision"],
     work=work,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=snakemake.wildcards.subject)
+record(snakemake, name=snakemake.wildcards.subject)

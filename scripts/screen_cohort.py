@@ -6,4 +6,4 @@ from lungtypes.provenance import open_log, record, write_table
 open_log(snakemake.log[0])
 folders = zip(snakemake.params.config["subjects"], snakemake.input.resampled, strict=True)
 write_table(snakemake.output.table, status_table(dict(folders)))
-record(snakemake.params, snakemake.output, rule=snakemake.rule)
+record(snakemake)

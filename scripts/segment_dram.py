@@ -30,10 +30,4 @@ segment_stage(
     grids=cohort.grids,
     device=device,
 )
-record(
-    snakemake.params,
-    snakemake.output,
-    rule=snakemake.rule,
-    name=snakemake.wildcards.method,
-    inputs=snakemake.input.items(),
-)
+record(snakemake, name=snakemake.wildcards.method)

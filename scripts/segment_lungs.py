@@ -13,11 +13,11 @@ given = {f"given_{name}": snakemake.input.get(name) for name in ("lungs", "lobes
 open_log(snakemake.log[0], hide=[path for path in given.values() if path])
 config = snakemake.params.config
 set_itk(threads=config["itk_threads"], seed=1)
-weights = []
+weights = {}
 if config["lungs"]["engine"] == "lungmask":
     set_torch(threads=config["itk_threads"])
     require_lungmask(config["lungs"]["lungmask_weights"])
-    weights = [("weights", config["lungs"]["lungmask_weights"])]
+    weights = {"weights": config["lungs"]["lungmask_weights"]}
 
 
 def work(folder: Path) -> None:
@@ -40,10 +40,4 @@ run_scan_stage(
     decision=config["decision"],
     work=work,
 )
-record(
-    snakemake.params,
-    snakemake.output,
-    rule=snakemake.rule,
-    name=snakemake.wildcards.subject,
-    inputs=[*snakemake.input.items(), *weights],
-)
+record(snakemake, name=snakemake.wildcards.subject, more_inputs=weights)

@@ -25,4 +25,4 @@ with whole_folder(snakemake.output.scans) as scans:  # the resampled ones may be
         (scans / subject).mkdir()
         for name in ("ct.nii.gz", "lungs.nii.gz"):
             shutil.copy2(f"{folders[subject]}/{name}", scans / subject / name)
-record(snakemake.params, snakemake.output, rule=snakemake.rule)
+record(snakemake)

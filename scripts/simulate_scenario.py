@@ -22,4 +22,4 @@ run_scenario(
     device=choose_device(config["device"]),
     checkpoint=checkpoint_of(snakemake.params, snakemake.input, rule=f"{snakemake.rule}-{name}"),
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=name, seed=int(snakemake.wildcards.seed))
+record(snakemake, name=name, seed=int(snakemake.wildcards.seed))

@@ -17,4 +17,4 @@ with whole_folder(snakemake.output.folder) as folder:
         brought=bool(brought),
         **snakemake.params.config,
     )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, inputs=snakemake.input.items())
+record(snakemake)

@@ -11,4 +11,4 @@ write_simulation(
     scenarios=Path(snakemake.params.results) / "simulation/scenarios",
     settings=snakemake.params.config,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule)
+record(snakemake)

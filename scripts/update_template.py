@@ -13,4 +13,4 @@ update_iteration(
     iteration=int(snakemake.wildcards.iteration),
     **snakemake.params.config,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=f"iter{snakemake.wildcards.iteration}")
+record(snakemake, name=f"iter{snakemake.wildcards.iteration}")

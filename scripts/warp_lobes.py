@@ -27,4 +27,4 @@ run_scan_stage(
     strict=config["strict"],
     work=work,
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule, name=subject)
+record(snakemake, name=subject)

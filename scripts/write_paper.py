@@ -14,4 +14,4 @@ write_paper(
     has_outcomes=config["has_outcomes"],
     dpi=config["dpi"],
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule)
+record(snakemake)

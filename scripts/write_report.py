@@ -14,4 +14,4 @@ write_page(
     has_outcomes=config["has_outcomes"],
     **config["report"],
 )
-record(snakemake.params, snakemake.output, rule=snakemake.rule)
+record(snakemake)

@@ -9,4 +9,4 @@ from lungtypes.report.subject_pages import write_subject_pages
 open_log(snakemake.log[0])
 set_itk(threads=1, seed=1)  # of each process
 write_subject_pages(Path(snakemake.output.pages), Path(snakemake.params.results), workers=snakemake.threads)
-record(snakemake.params, snakemake.output, rule=snakemake.rule)
+record(snakemake)

@@ -216,14 +216,23 @@ class JobParams(Protocol):
     code: str
 
 
+class Inputs(Protocol):
+    """A rule's inputs by role, as Snakemake hands them to a script."""
+
+    def items(self) -> Iterable[tuple[str, str | Sequence[str]]]: ...
+
+
+class Job(Protocol):
+    """What Snakemake hands to a script as ``snakemake``."""
+
+    rule: str
+    params: JobParams
+    input: Inputs
+    output: Iterable[str]
+
+
 def record(
-    params: JobParams,
-    outputs: Iterable[str],
-    *,
-    rule: str,
-    name: str = COHORT,
-    inputs: Iterable[tuple[str, str | Sequence[str]]] = (),
-    seed: int | None = None,
+    job: Job, *, name: str = COHORT, more_inputs: Mapping[str, str] | None = None, seed: int | None = None
 ) -> None:
     """Write provenance/{rule}/{name}.json: config, seed, code stamp, versions, device, threads, checksums.
 
@@ -233,17 +242,19 @@ def record(
 
     Parameters
     ----------
-    outputs : folders count with every file below them; paths are recorded relative to the results folder.
+    job : the script's ``snakemake``. Folders among its outputs count with every file below them; paths are recorded
+        relative to the results folder. Inputs that lie in the results folder are passed over.
     name : the subject or method of the job.
-    inputs : role and path, or paths (``snakemake.input.items()``); what lies in the results folder is passed over.
+    more_inputs : what the user brought by role, where it is no input of the rule.
     seed : what the job's random choices came from, where that is not ``params.config["seed"]`` itself.
     """
-    root = Path(params.results)
+    params, root = job.params, Path(job.params.results)
+    inputs = [*job.input.items(), *(more_inputs or {}).items()]
     files: list[Path] = []
-    for output in map(Path, outputs):
+    for output in map(Path, job.output):
         files += sorted(p for p in output.rglob("*") if p.is_file()) if output.is_dir() else [output]
     content = {
-        "rule": rule,
+        "rule": job.rule,
         "name": name,
         "config": without_paths(params.config),
         "seed": params.config.get("seed") if seed is None else seed,
@@ -256,10 +267,10 @@ def record(
         "threads": _threads(),
         "ended_utc": utc_now(),
         "inputs": _given(inputs, root=root, name=name),
-        "outputs": [os.path.relpath(output, root) for output in outputs],
+        "outputs": [os.path.relpath(output, root) for output in job.output],
         "sha256": {os.path.relpath(f, root): sha256_of(f) for f in files},
     }
-    write_json(root / "provenance" / rule / f"{name}.json", content)
+    write_json(root / "provenance" / job.rule / f"{name}.json", content)
 
 
 def _given(inputs: Iterable[tuple[str, str | Sequence[str]]], *, root: Path, name: str) -> dict[str, str]:

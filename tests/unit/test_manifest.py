@@ -28,12 +28,13 @@ def write(path, text):
     return path
 
 
-def job(results, rule, files, *, name="cohort", config=None, **more):
+def job(results, rule, files, *, name="cohort", config=None, code="c0de", inputs=(), seed=None):
     """Write ``files`` (text by name) as the outputs of a job, and its record."""
     for file, text in files.items():
         write(results / file, text)
-    params = SimpleNamespace(results=str(results), config=config or {}, code=more.pop("code", "c0de"))
-    record(params, [str(results / file) for file in files], rule=rule, name=name, **more)
+    params = SimpleNamespace(results=str(results), config=config or {}, code=code)
+    output = [str(results / file) for file in files]
+    record(SimpleNamespace(rule=rule, params=params, input=dict(inputs), output=output), name=name, seed=seed)
     return json.loads((results / f"provenance/{rule}/{name}.json").read_text())
 
 
@@ -78,10 +79,10 @@ def test_record_holds_threads_and_device_of_the_process(tmp_path):
         "from types import SimpleNamespace as N\n"
         "from lungtypes.provenance import record\n"
         "params = N(results=sys.argv[2], config={}, code='c')\n"
-        "record(params, [], rule='before')\n"
+        "record(N(rule='before', params=params, input={}, output=[]))\n"
         "from lungtypes.device import set_torch, set_itk\n"
         "set_torch(threads=3); set_itk(threads=2, seed=1)\n"
-        "record(params, [], rule='after')\n"
+        "record(N(rule='after', params=params, input={}, output=[]))\n"
     )
     clean = {name: value for name, value in os.environ.items() if name != ITK_THREADS}  # other tests set it
     subprocess.run([sys.executable, "-c", code, str(SCRIPTS), str(tmp_path)], check=True, env=clean)

@@ -35,13 +35,14 @@ def results(tmp_path):
     (root / "assignment.tsv").write_text("1")
     for name in ("ct.nii.gz", "status.json"):
         (root / "registered/S1" / name).write_text(name)
-    record(params(root, "c1"), [str(root / "assignment.tsv")], rule="cluster")
-    record(params(root, "r1"), [str(root / "registered/S1")], rule="register", name="S1")
+    record(job(root, "c1", "assignment.tsv", rule="cluster"))
+    record(job(root, "r1", "registered/S1", rule="register"), name="S1")
     return root
 
 
-def params(root, code):
-    return SimpleNamespace(results=str(root), config={}, code=code)
+def job(root, code, output, *, rule):
+    params = SimpleNamespace(results=str(root), config={}, code=code)
+    return SimpleNamespace(rule=rule, params=params, input={}, output=[str(root / output)])
 
 
 def edit_record(results, job, **changed):
@@ -108,7 +109,7 @@ def test_folder_of_a_rule_that_this_config_has_not_may_have_been_deleted_after_u
 
 def test_table_beside_folders_that_are_deleted_after_use_can_be_missing(results):
     (results / "registered/all.tsv").write_text("x")
-    record(params(results, "r1"), [str(results / "registered/all.tsv")], rule="register", name="all")
+    record(job(results, "r1", "registered/all.tsv", rule="register"), name="all")
     (results / "registered/all.tsv").unlink()
     assert states(results, temporary=["registered/{subject}"])["registered/all.tsv"] == "missing"
 
@@ -192,7 +193,7 @@ def test_hostile_file_names_stay_in_one_row_and_cannot_write_to_the_terminal(res
     assert read.state.tolist() == ["no record", *["as computed"] * 3] and read.file[0] == table.file[0]
     lines = summary_lines(found, None)
     assert not [line for line in lines if not line.isprintable()] and "\n".join(lines).encode("utf-8")
-    record(params(results, "c1"), [str(results / name)], rule="cluster", name="other")
+    record(job(results, "c1", name, rule="cluster"), name="other")
     assert states(results)[name] == "as computed"
 
 

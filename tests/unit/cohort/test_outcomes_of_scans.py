@@ -248,7 +248,8 @@ def test_record_holds_checksums_below_the_results_folder(tmp_path):
     (tmp_path / "clam").mkdir()
     (tmp_path / "clam" / "x.tsv").write_text("a\n")
     params = SimpleNamespace(results=str(tmp_path), config={"a": 1}, code="c")
-    record(params, [str(tmp_path / "clam")], rule="rule", name="S1")
+    job = SimpleNamespace(rule="rule", params=params, input={}, output=[str(tmp_path / "clam")])
+    record(job, name="S1")
     content = json.loads((tmp_path / "provenance/rule/S1.json").read_text())
     assert list(content["sha256"]) == ["clam/x.tsv"] and content["config"] == {"a": 1}
 
