@@ -27,6 +27,7 @@ PACKAGE = "lungtypes"
 STOPPED = "stopped: "  # opens the last line of a failed job's log
 COHORT = "cohort"  # name of a job that is of no single subject or method
 SCRIPTS = Path(__file__).resolve().parent.parent
+DOCUMENTED = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 RECORDED_PACKAGES = (
     "antspyx",
     "matplotlib",
@@ -74,37 +75,41 @@ def _collect(module: str, seen: dict[str, str]) -> None:
 @functools.cache  # every job reads the rule files again, and many rules share modules
 def _parsed(source: str) -> tuple[str, tuple[str, ...]]:
     """Hash of a source text's syntax tree, and the modules of lungtypes that it imports."""
-    tree = ast.parse(source)
-    return _tree_hash(tree), tuple(_imports(tree))
+    words: list[str] = []
+    imports: list[str] = []
+    _write_tree(ast.parse(source), words, imports)
+    return hashlib.sha256("".join(words).encode()).hexdigest(), tuple(imports)
 
 
-def _imports(tree: ast.Module) -> list[str]:
-    names = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
-            names += [node.module, *[f"{node.module}.{alias.name}" for alias in node.names]]
-        elif isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names if alias.name.startswith(PACKAGE)]
-    return names
-
-
-def _tree_hash(tree: ast.Module) -> str:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        documented = isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef)
-        if documented and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-            node.body = body[1:]
-    return hashlib.sha256(repr(_plain(tree)).encode()).hexdigest()
-
-
-def _plain(node: object) -> object:
-    """A syntax tree as nested tuples that every supported Python version agrees on (empty fields left out)."""
-    if isinstance(node, ast.AST):
-        fields = [(name, _plain(value)) for name, value in ast.iter_fields(node) if value not in (None, [])]
-        return (type(node).__name__, *fields)
+def _write_tree(node: object, words: list[str], imports: list[str]) -> None:
+    """A syntax tree without docstrings as words that every supported Python version agrees on (no empty fields)."""
     if isinstance(node, list):
-        return tuple(_plain(item) for item in node)
-    return repr(node)
+        words.append("[")
+        for item in node:
+            _write_tree(item, words, imports)
+            words.append(",")
+        words.append("]")
+        return
+    if not isinstance(node, ast.AST):
+        words.append(repr(node))
+        return
+    if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
+        imports += [node.module, *[f"{node.module}.{alias.name}" for alias in node.names]]
+    elif isinstance(node, ast.Import):
+        imports += [alias.name for alias in node.names if alias.name.startswith(PACKAGE)]
+    words.append(f"({type(node).__name__}")
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if name == "body" and isinstance(node, DOCUMENTED) and _is_docstring(value[0] if value else None):
+            value = value[1:]
+        if value is not None and value != []:
+            words.append(f" {name}=")
+            _write_tree(value, words, imports)
+    words.append(")")
+
+
+def _is_docstring(node: ast.AST | None) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 class _HidingFormatter(logging.Formatter):
