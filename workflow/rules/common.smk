@@ -1,4 +1,5 @@
 # What all rules share: checked config and sheets, paths, code stamps. Nothing heavier than pandas is imported.
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from snakemake.utils import update_config
 ROOT = Path(workflow.current_basedir).parent.parent
 SCRIPTS = ROOT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
+# For all jobs: a thread that waits sleeps sooner than OpenMP would let it. benchmarks/waiting_threads.py
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from lungtypes.cohort.check import check_inputs, load_inputs
 from lungtypes.cohort.config import typed
