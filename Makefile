@@ -14,8 +14,9 @@ sarcoidosis: .venv/installed
 	$(BIN)/python scripts/make_virtual_sarcoidosis.py --config config/studies/virtual_sarcoidosis.yaml
 	$(BIN)/snakemake --cores 2 --resources gpu=1 --configfile config/studies/virtual_sarcoidosis.yaml --quiet rules
 
+# Two workers, as one test leaves most of two cores idle; the tests of the one finished study share a worker.
 test: .venv/installed-dev
-	$(BIN)/python -m pytest tests -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n 2 --dist loadgroup
 
 # A real scheduler on this machine: root, Debian's SLURM (tests/slurm/install.sh), some ten minutes. Else skipped, with the reason.
 test-slurm: .venv/installed-dev

@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+from sbatch_line import option
 
 MOST_JOBS = 25
 LITTLE_MB = 250  # not enough for a job that imports torch; three times as much is
@@ -19,16 +20,6 @@ def products(results):
     files = [path for pattern in PRODUCTS for path in results.rglob(pattern)]
     kept = [path for path in files if path.relative_to(results).parts[0] not in RECORDS]
     return {str(path.relative_to(results)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
-
-
-def option(line, name):
-    """What stands behind ``name`` in an sbatch line, or after its ``=``."""
-    for word, following in zip(line, [*line[1:], ""], strict=True):
-        if word == name:
-            return following
-        if word.startswith(f"{name}="):
-            return word.partition("=")[2]
-    return None
 
 
 def rule_of(line):

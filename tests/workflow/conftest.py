@@ -80,6 +80,13 @@ SMALL = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of one study stay together, so that it is run once: one worker's work, where there are several."""
+    for item in items:
+        if {"planned", "finished"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group("study"))
+
+
 class Study:
     """A working folder with a generated cohort, and Snakemake to run on it."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sbatch_line import option
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "profiles/slurm/profile.v9+.yaml"
@@ -74,16 +75,6 @@ class Cluster:
     def submitted(self):
         """The sbatch lines without the command."""
         return [file.read_text().partition("\n--wrap=")[0].split("\n") for file in self.calls.iterdir()]
-
-
-def option(line, name):
-    """What stands behind ``name`` in an sbatch line, or after its ``=``."""
-    for word, following in zip(line, [*line[1:], ""], strict=True):
-        if word == name:
-            return following
-        if word.startswith(f"{name}="):
-            return word.partition("=")[2]
-    return None
 
 
 @pytest.fixture
