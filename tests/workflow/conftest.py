@@ -80,6 +80,7 @@ SMALL = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # the workers read the groups in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The tests of one study stay together, so that it is run once: one worker's work, where there are several."""
     for item in items:
