@@ -83,6 +83,8 @@ def training_section(results: Results, method: str) -> Section:
     if n_held_out:
         held_out = f" Of pre-training, epoch {kept['kept_epoch']} was kept, "
         held_out += f"where the error of {n_held_out} scans that did not train was lowest."
+        if kept["kept_epoch"] == lengths["pretrain"]:
+            held_out += " It is the last one: with more epochs (clam.pretrain.epochs) that error may fall further."
     blocks = (
         Paragraph(f"Trained for {epochs}.{held_out} What the guard saw: {text}.", "warning" if events else ""),
         Picture(f"{method}_training", draw_png(draw, height=4.6), alt, "Loss terms and labels, epoch by epoch.", table),
