@@ -83,7 +83,7 @@ def before_claims(chosen: pd.DataFrame) -> list[Claim]:
         ours = f"{count} of {n} that were run" if n else ""
         return [not_run("S2", what, "7 of 9", scenarios_not_run(cells), ours), *cells]
     failing = [name for name, good in right.items() if not good]
-    note = f"not in {', '.join(failing) or 'none'}; paper: not in size-4, size-5"
+    note = f"wrong in {', '.join(failing) or 'none'}; paper: wrong in size-4, size-5"
     holds = graded(yes=count >= PAPER_RIGHT, partly=count >= HALF)
     return [Claim("S2", what, "7 of 9", f"{count} of {n}", holds, note), *cells]
 
