@@ -1,4 +1,7 @@
-"""Sparse k-means: a general optimiser as truth for the weights, planted features, invariances."""
+"""Sparse k-means: a general optimiser as truth for the weights, planted features, R, invariances."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,6 +61,17 @@ def test_informative_features_and_groups_are_found(planted):
     assert found.fit.weights[:5].sum() > 0.8 * found.fit.weights.sum()
     assert adjusted_rand_score(truth, found.fit.labels) > 0.9
     assert found.table["chosen"].sum() == 1
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_labels_and_weights_are_those_of_r_sparcl(number):
+    """R stops its bisection early, so its weights pass the bound by up to 3e-5."""
+    made = json.loads((Path(__file__).parents[2] / "fixtures/sparcl.json").read_text())
+    there = made["fits"][number]
+    here = sparse_kmeans(np.array(made["data"]), 3, bound=there["wbound"], n_init=20, seed=1)
+    assert adjusted_rand_score(there["Cs"], here.labels) == 1.0
+    np.testing.assert_allclose(here.weights, there["ws"], atol=5e-5)
+    assert here.objective == pytest.approx(there["objective"], rel=1e-6)
 
 
 def test_units_do_not_matter(planted):
