@@ -152,10 +152,12 @@ def refit_stage(
     workspace = refit_workspace(checkpoint)
     pretrained = workspace / "pretrained"
     common = {"seed": seed, "device": device}
+    first, second = checkpoint.of_phase("pretrain"), checkpoint.of_phase("cluster")
     if not pretrained.exists():
-        pretrain_stage(pretrained, array, subjects, splits, **training, **common, checkpoint=checkpoint)
+        pretrain_stage(pretrained, array, subjects, splits, **training, **common, checkpoint=first)
     places = {"pretrained": pretrained, "choice": choice}
-    cluster_stage(workspace, array, subjects, splits, **places, **clustering, **common, checkpoint=checkpoint)
+    cluster_stage(workspace, array, subjects, splits, **places, **clustering, **common, checkpoint=second)
+    first.remove()  # a kill between the two lines of phase 1's end leaves it
     keep_assignment(workspace, table)
 
 

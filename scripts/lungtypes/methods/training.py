@@ -37,6 +37,10 @@ class Checkpoint:
     file: Path
     fingerprint: str
 
+    def of_phase(self, name: str) -> Checkpoint:
+        """The checkpoint of one phase of a job that has several, in a file of its own beside this one."""
+        return Checkpoint(self.file.with_name(f"{self.file.stem}-{name}{self.file.suffix}"), self.fingerprint)
+
     def remove(self) -> None:
         """Delete the file once its phase is written."""
         self.file.unlink(missing_ok=True)

@@ -74,3 +74,22 @@ def test_a_kill_between_the_phases_costs_no_second_pretraining(tmp_path, monkeyp
     assert not (tmp_path / "1.tsv").exists()
     monkeypatch.setattr(clam_stages, "pretrain_stage", killed)
     pd.testing.assert_frame_equal(refit(tmp_path, 1), whole)
+
+
+def test_a_kill_before_phase_one_has_tidied_up_is_got_over(tmp_path, monkeypatch):
+    """The state of phase 1 that is left then is no state of phase 2."""
+    set_torch(threads=1)
+    monkeypatch.setattr("lungtypes.methods.training.SECONDS_BETWEEN_FILES", 0.0)
+    whole = refit(tmp_path, 1)
+
+    def killed(checkpoint):
+        raise KeyboardInterrupt
+
+    (tmp_path / "1.tsv").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            refit(tmp_path, 1)
+    assert any((tmp_path / "resume").rglob("*.safetensors"))
+    pd.testing.assert_frame_equal(refit(tmp_path, 1), whole)
+    assert list((tmp_path / "resume").iterdir()) == []
