@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 FLOOR = 1e-7  # inside logarithms, as Keras does
 MAX_SHARE, FLAT_MARGIN = 0.95, 0.05  # collapse: one cluster holds 95 %; flat: mean max q below 1/K + 0.05
+ON_CENTRE = 1e-6  # share of the scans' spread; what rounding leaves of a distance that is zero
 CLEAR_CHANGE = 0.02  # since the start; a cohort that begins near a limit may waver around it
 ADAM = {"betas": (0.9, 0.999), "eps": 1e-7}  # the defaults of Keras, on which the authors' code runs
 MIN_HELD_OUT = 3  # scans: the error of fewer says little of others
@@ -339,9 +340,15 @@ def _of_epoch(value: Tensor, n: int, of: int, loss: Loss) -> Tensor:
 
 
 def latent_scale_of(z: NDArray, centres: NDArray) -> float:
-    """What makes the mean distance of z (N, D) to the nearest of the centres (K, D) one; 1 where it is 0."""
-    nearest = np.linalg.norm(z[:, None].astype(np.float64) - centres[None], axis=2).min(axis=1).mean()
-    return float(1.0 / nearest) if nearest > 0 else 1.0
+    """What makes the mean distance of z (N, D) to the nearest of the centres (K, D) one.
+
+    1 where every scan lies on its centre (as many clusters as different scans): a mean of k-means is then off by
+    rounding only, which is no unit to measure in.
+    """
+    points = z.astype(np.float64)
+    nearest = np.linalg.norm(points[:, None] - centres[None], axis=2).min(axis=1).mean()
+    spread = np.linalg.norm(points - points.mean(axis=0), axis=1).mean()
+    return float(1.0 / nearest) if nearest > ON_CENTRE * spread else 1.0
 
 
 def _health(q: Tensor) -> dict[str, float]:

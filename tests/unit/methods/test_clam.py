@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.cluster import KMeans
 
 from lungtypes.device import set_torch
 from lungtypes.evaluation.accuracy import matched_accuracy
@@ -15,6 +16,7 @@ from lungtypes.methods.clam import (
     embed,
     embedding_table,
     explained_variance,
+    latent_scale_of,
     order_by_density,
     pretrain,
     reconstruction_loss,
@@ -112,6 +114,14 @@ def test_latent_scale_sharpens_a_flat_start(planted):
     assert not any("flat" in event for event in found["nearest_centroid"].events)
     assert found["nearest_centroid"].scale > 100
     assert matched_accuracy(found["nearest_centroid"].q.argmax(axis=1), labels).accuracy == 1.0
+
+
+def test_scans_on_their_centroids_give_no_unit_of_distance():
+    z = np.repeat(np.random.default_rng(0).normal(size=(3, 60)), 5, axis=0).astype(np.float32)
+    centres = KMeans(3, n_init=3, random_state=0).fit(z.astype(np.float64)).cluster_centers_
+    assert 0 < np.linalg.norm(z[0] - centres, axis=1).min() < 1e-12  # rounding, not 0
+    assert latent_scale_of(z, centres) == 1.0 and latent_scale_of(1e-5 * z, 1e-5 * centres) == 1.0
+    assert latent_scale_of(z, centres + 0.01) == pytest.approx(1 / (0.01 * np.sqrt(60)), rel=1e-6)
 
 
 def test_killed_clustering_ends_with_the_same_bytes(planted, tmp_path, monkeypatch):
