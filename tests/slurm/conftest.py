@@ -38,7 +38,7 @@ SMALL = {
         "batch": 4,
         "pretrain": {"epochs": 10},
         "cluster": {"epochs": 5},
-        "k": {"n_clusters": 2, "rule": "silhouette", "maximum": 4, "n_init": 5, "n_null": 20, "n_permutations": 3},
+        "k": {"n_clusters": 2, "rule": "silhouette", "maximum": 4, "n_init": 5, "n_null": 40, "n_permutations": 3},
     },
     "maps": {
         "kinds": ["difference", "margin"],

@@ -100,6 +100,8 @@ def _contradictions(config: Mapping[str, object]) -> list[str]:
             faults.append(f"{at}.maximum: found {k['maximum']}, expected at least {at}.minimum ({k['minimum']}).")
         if k["n_clusters"] != "auto" and k["n_clusters"] > k["maximum"]:
             faults.append(f"{at}.n_clusters: found {k['n_clusters']}, expected at most {at}.maximum ({k['maximum']}).")
+        if k["n_clusters"] != "auto" and k["n_clusters"] < k["minimum"]:
+            faults.append(f"{at}.n_clusters: found {k['n_clusters']}, expected at least {at}.minimum ({k['minimum']}).")
         window = config[section]["window_hu"]
         if window != "data" and window[0] >= window[1]:
             faults.append(f"{section}.window_hu: found the larger value first, expected [low, high] in HU.")

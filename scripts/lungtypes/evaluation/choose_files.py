@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lungtypes.errors import InputError
 from lungtypes.evaluation.choose_k import choose_k, structure_flag
 from lungtypes.provenance import write_json, write_table
 
@@ -26,11 +27,21 @@ def choose_stage(
 ) -> None:
     """Judge every K on the training scans' embedding; write k_selection.tsv and k_selection.json.
 
-    A number for ``n_clusters`` fixes K; all criteria are computed and shown all the same.
+    A number for ``n_clusters`` fixes K; all criteria are computed and shown all the same. Raises InputError where
+    fewer training scans are left than the wanted K needs: the sheet was checked before scans were excluded.
     """
     frame = pd.read_csv(embedding, sep="\t", dtype={"subject": str})
     frame = frame[frame["split"] == "train"]
     z = frame[[name for name in frame if name.startswith("z_")]].to_numpy(float)
+    wanted = {"minimum": minimum} | ({} if n_clusters == "auto" else {"n_clusters": int(n_clusters)})
+    faults = [
+        f"config, k.{name}: found {k}, expected at most {len(z) - 1}: {len(z)} scans to learn from are left, "
+        "cohort/attrition.tsv says why others were excluded. Lower it, or add scans."
+        for name, k in wanted.items()
+        if k > len(z) - 1
+    ]
+    if faults:
+        raise InputError("\n".join(faults))
     maximum = min(maximum, len(z) - 1)
     selection = choose_k(
         z,

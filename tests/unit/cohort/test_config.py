@@ -42,6 +42,42 @@ def test_shipped_configs_are_valid():
         assert faults == [] and file_faults(path) == []  # a study's files are made or brought later
 
 
+@pytest.mark.parametrize(
+    ("preset", "expected"),
+    [  # what the paper prints, and what its authors' code does (Ryan et al. 2020, eq. 2-11; github.com/ryansar/CLAM)
+        (
+            "clam_paper",
+            {
+                "background": "zero",
+                "filters": [32, 64, 128],
+                "loss": "sum",
+                "pretrain": {"epochs": 200, "learning_rate": 1e-3, "held_out": 0},
+                "cluster": {"gamma": 0.1, "epochs": 500, "learning_rate": 1e-3, "latent_scale": "none"},
+                "map": {"population": "balanced", "official": False, "emulate_channel_bug": False},
+            },
+        ),
+        (
+            "clam_official",
+            {
+                "window_hu": "data",
+                "filters": [16, 32, 64],
+                "output": "leaky_relu",
+                "loss": "mean",
+                "pretrain": {"epochs": 100, "learning_rate": 1e-3, "held_out": 0},
+                "cluster": {"gamma": 0.1, "epochs": 100, "learning_rate": 1e-3, "latent_scale": "none"},
+                "map": {"official": True, "emulate_channel_bug": False},
+            },
+        ),
+    ],
+)
+def test_presets_are_what_they_are_named_after(preset, expected):
+    config = copy.deepcopy(CONFIG)
+    update_config(config, yaml.safe_load((ROOT / f"config/presets/{preset}.yaml").read_text()))
+    for key, value in expected.items():
+        found = config["clam"][key]
+        assert value == ({name: found[name] for name in value} if isinstance(value, dict) else found), key
+
+
 def test_every_config_fault_is_named_with_the_nearest_key():
     with pytest.raises(InputError) as fault:
         check_config(changed(clam__filtres=3, device="gpu", max_failed_fraction=7, seed="one"), SCHEMA)
@@ -99,6 +135,9 @@ def test_numbers_that_are_not_finite_are_refused():
         ({"volumes__size": 45}, "volumes.size: found 45, expected a multiple of 8"),
         ({"clam__strides": [2, 2]}, "clam.strides: found 2 values, expected 3 as in clam.filters"),
         ({"clam__k__maximum": 1}, "clam.k.maximum: found 1, expected at least clam.k.minimum (2)"),
+        ({"clam__k__n_clusters": 2, "clam__k__minimum": 3}, "clam.k.n_clusters: found 2, expected at least clam.k.min"),
+        ({"clam__k__n_null": 38}, "clam.k.n_null: found 38, expected: minimum 39"),
+        ({"clam__k__n_permutations": 1}, "clam.k.n_permutations: found 1, expected: minimum 2"),
         ({"clam__k__n_clusters": 9}, "clam.k.n_clusters: found 9, expected at most clam.k.maximum (8)"),
         ({"lungs__checks__solidity__warn": [1, 0.5]}, "lungs.checks.solidity.warn: found [1, 0.5], expected [low, hi"),
         (

@@ -11,6 +11,7 @@ import yaml
 
 from lungtypes.association.stage import associate_stage
 from lungtypes.device import set_torch
+from lungtypes.errors import InputError
 from lungtypes.evaluation.choose_files import choose_stage
 from lungtypes.evaluation.evaluate_files import evaluate_stage
 from lungtypes.imaging.hounsfield import OUTSIDE
@@ -32,6 +33,18 @@ def choose(folder, centres):
     paths = {"table": folder / "k_selection.tsv", "choice": folder / "k_selection.json"}
     choose_stage(folder / "embedding.tsv", n_clusters="auto", **paths, **CHOICE)
     return pd.read_csv(paths["table"], sep="\t", keep_default_na=False), json.loads(paths["choice"].read_text())
+
+
+def test_fewer_scans_than_the_wanted_clusters_need_are_named(tmp_path):
+    choose(tmp_path, [0, 12])
+    paths = {"table": tmp_path / "other.tsv", "choice": tmp_path / "other.json"}
+    with pytest.raises(
+        InputError, match=r"k\.n_clusters: found 40, expected at most 39: 40 scans to learn from are left"
+    ):
+        choose_stage(tmp_path / "embedding.tsv", n_clusters=40, **paths, **CHOICE | {"maximum": 50})
+    with pytest.raises(InputError, match=r"k\.minimum: found 41, expected at most 39"):
+        choose_stage(tmp_path / "embedding.tsv", n_clusters="auto", **paths, **CHOICE | {"minimum": 41, "maximum": 50})
+    assert not paths["table"].exists() and not paths["choice"].exists()
 
 
 def test_two_groups_raise_no_flag(tmp_path):
