@@ -83,8 +83,7 @@ def _mean_figure(
 
 
 def _member_figure(results: Results, assignment: pd.DataFrame, seed: int) -> list[Block]:
-    chosen = chosen_members(results, "clam", assignment, seed)
-    chosen = chosen[chosen["role"] == "random"]
+    chosen = chosen_members(results, "clam", assignment, seed, medoids=False)
     rows: list[tuple[str, list[_Panel]]] = []
     for member in chosen.itertuples():
         panels = []
@@ -104,8 +103,8 @@ def _member_figure(results: Results, assignment: pd.DataFrame, seed: int) -> lis
     if not rows:
         return []
     caption = (
-        f"Figures 8 and 9 of the paper redone: three members of each cluster drawn at random (seed {seed}), CT on the "
-        "left and CLAM of the same slices on the right, top of the lung first. Each map is scaled to 0-1 by itself."
+        f"Figures 8 and 9 of the paper redone: up to three members of each cluster drawn at random (seed {seed}), CT "
+        "on the left and CLAM of the same slices right, top of the lung first. Each map has its own scale of 0-1."
     )
     alt = f"Axial slices of {len(rows)} scans, CT beside the CLAM map: {', '.join(chosen['subject'])}."
     png = draw_png(lambda figure: _draw_members(figure, rows), height=0.4 + 0.85 * len(rows), width=11.0)

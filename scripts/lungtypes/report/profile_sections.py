@@ -212,12 +212,16 @@ def _summary_table(summary: pd.DataFrame, clusters: tuple[int, ...]) -> Table:
     return Table("Activated volume, its density, and where the importance lies", header, tuple(rows))
 
 
-def chosen_members(results: Results, method: str, assignment: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Medoid and up to three random members of each cluster: cluster, role, subject.
+def chosen_members(
+    results: Results, method: str, assignment: pd.DataFrame, seed: int, *, medoids: bool
+) -> pd.DataFrame:
+    """Up to three random members of each cluster, ``medoids``: after its medoid. Columns cluster, role, subject.
 
-    The medoid has the smallest sum of distances to its cluster in the embedding that was clustered.
+    The medoid has the smallest sum of distances to its cluster in the embedding that was clustered. Further scans of
+    one person (split ``repeat``) are no members of their own.
     """
-    embedding = results.table(f"{method}/embedding.tsv")
+    assignment = assignment[assignment["split"] != "repeat"]
+    embedding = results.table(f"{method}/embedding.tsv") if medoids else None
     rows = []
     for cluster in clusters_of(assignment):
         members = assignment.loc[assignment["cluster"] == cluster, "subject"].tolist()
@@ -239,7 +243,7 @@ def chosen_members(results: Results, method: str, assignment: pd.DataFrame, seed
 
 
 def _member_blocks(results: Results, method: str, assignment: pd.DataFrame, seed: int) -> list[Block]:
-    chosen = chosen_members(results, method, assignment, seed)
+    chosen = chosen_members(results, method, assignment, seed, medoids=True)
     scans: dict[str, list[tuple[str, NDArray]]] = {}
     lungs = None
     for row in chosen.itertuples():

@@ -1,6 +1,7 @@
 """Figures 7 to 9 of the CLAM paper: which images they show, of whom, and on which slices."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lungtypes.imaging.geometry import Volume, write_volume
@@ -46,6 +47,14 @@ def test_three_random_members_of_each_cluster_are_shown_with_their_maps(mapped):
     assert data["cluster"].tolist() == [1, 1, 1, 2, 2, 2] and set(data["role"]) == {"random"}
     assert set(data.loc[data["cluster"] == 1, "subject"]) <= set("abcde")
     assert set(pictures(mapped, seed=2)["clam_figures_8_9"].data["subject"]) != set(data["subject"])
+
+
+def test_a_second_scan_of_a_person_is_no_further_member(mapped):
+    table = pd.read_csv(mapped.results / "clam/assignment.tsv", sep="\t")
+    table.loc[table["subject"].isin(["a", "b", "c"]), "split"] = "repeat"
+    table.to_csv(mapped.results / "clam/assignment.tsv", sep="\t", index=False)
+    data = pictures(mapped)["clam_figures_8_9"].data
+    assert set(data.loc[data["cluster"] == 1, "subject"]) == {"d", "e"}
 
 
 def test_members_without_maps_make_no_figure(run):
