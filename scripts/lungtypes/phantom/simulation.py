@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from scipy.stats import kurtosis, skew
 
 from lungtypes.errors import InputError
 from lungtypes.evaluation.accuracy import adjusted_rand, matched_accuracy
-from lungtypes.evaluation.choose_k import KSelection, choose_k
+from lungtypes.evaluation.choose_k import KSelection, choose_k, structure_flag
 from lungtypes.evaluation.indices import silhouette
 from lungtypes.evaluation.kmeans import kmeans, one_thread
 from lungtypes.evaluation.sparse_kmeans import standardise
@@ -115,6 +116,9 @@ def run_scenario(
     if len(study["strides"]) != len(method["filters"]):
         found = f"found {len(study['strides'])} values, expected {len(method['filters'])} as in clam.filters"
         raise InputError(f"config, simulation.strides: {found}. Give each layer its own.")
+    if any(length % prod(study["strides"]) for length in lung.lung.shape):
+        found = f"found {lung.lung.shape[0]}, expected a multiple of {prod(study['strides'])}"
+        raise InputError(f"config, simulation.size: {found} (product of simulation.strides).")
     plan = named_scenarios(study["subjects"])[scenario]
     slices = simulate(lung, plan, Lesions(**_tuples(study["lesions"])), seed=seed)
     intensity = fit_intensity(slices.hu, window_hu=method["window_hu"], background=method["background"])
@@ -124,7 +128,7 @@ def run_scenario(
     network["strides"] = study["strides"]
 
     pretrained = clam.pretrain(
-        images, **network, **method["pretrain"], **training, checkpoint=_part(checkpoint, "pretrain")
+        images, **network, **method["pretrain"], **training, checkpoint=checkpoint.of_phase("pretrain")
     )
     before = clam.embed(pretrained.model, images, batch=method["batch"], device=device)
     start = {name: tensor.detach().clone() for name, tensor in pretrained.model.state_dict().items()}
@@ -134,7 +138,7 @@ def run_scenario(
     fits = {}
     for k in sorted(ks):
         pretrained.model.load_state_dict(start)
-        phase = _part(checkpoint, f"cluster-{k}")
+        phase = checkpoint.of_phase(f"cluster-{k}")
         result = clam.cluster(pretrained.model, images, k=k, **method["cluster"], **training, checkpoint=phase)
         fits[k] = Fit(k, result, clam.embed(result.model, images, batch=method["batch"], device=device))
         if k == deciding:
@@ -145,12 +149,16 @@ def run_scenario(
         arrays |= {f"after_{k}": fit.after for k, fit in fits.items()} | {"importance": maps[0]}
         for name, array in arrays.items():
             np.save(building / f"{name}.npy", array, allow_pickle=False)
-        write_table(building / "assignment.tsv", _assignment(slices, lung, fits[deciding], maps))
-        write_table(building / "k_selection.tsv", choice.table)
-        write_table(building / "fits.tsv", _fits_table(plan, seed, slices, before, choice, fits))
-        write_table(building / "history.tsv", _histories(pretrained, fits))
+        tables = {
+            "assignment": _assignment(slices, lung, fits[deciding], maps),
+            "k_selection": choice.table,
+            "fits": _fits_table(plan, seed, slices, before, choice, fits),
+            "history": _histories(pretrained, fits),
+        }
+        for name, table in tables.items():
+            write_table(building / f"{name}.tsv", table.assign(flag=structure_flag(choice.null_p)))
     for phase in ("pretrain", *(f"cluster-{k}" for k in ks)):
-        _part(checkpoint, phase).remove()
+        checkpoint.of_phase(phase).remove()
 
 
 def densitometry_features(hu: NDArray[np.int16]) -> NDArray[np.float64]:
@@ -284,11 +292,6 @@ def _histories(pretrained: clam.Pretrained, fits: Mapping[int, Fit]) -> pd.DataF
     parts = [pretrained.history.assign(fitted_k=np.nan)]
     parts += [fit.result.history.assign(fitted_k=k) for k, fit in fits.items()]
     return pd.concat(parts, ignore_index=True)
-
-
-def _part(checkpoint: Checkpoint, phase: str) -> Checkpoint:
-    file = checkpoint.file
-    return Checkpoint(file.with_name(f"{file.stem}-{phase}{file.suffix}"), checkpoint.fingerprint)
 
 
 def _tuples(values: Mapping[str, object]) -> dict[str, object]:

@@ -13,6 +13,7 @@ from lungtypes.errors import InputError
 from lungtypes.report.simulation.claims import find_claims
 from lungtypes.report.simulation.k_claims import majority
 from lungtypes.report.simulation.map_claims import differences_table, peak_of, regions_of
+from lungtypes.report.simulation.own_claims import guard_in_words
 from lungtypes.report.simulation.page import write_simulation
 from lungtypes.report.simulation.runs import EXTRA, PAPER, read_runs
 from lungtypes.report.simulation.verdicts import all_found, combine, spread
@@ -131,7 +132,8 @@ def plant(
     arrays |= {"before": features, **{f"after_{k}": 2 * features for k in fitted}}
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
-    save(folder / "assignment.tsv", pd.DataFrame(rows))
+    flag = f"one group not rejected (p = {null_p})" if null_p > 0.05 else ""
+    save(folder / "assignment.tsv", pd.DataFrame(rows).assign(flag=flag))
     accuracy = 1 - wrong / len(true)
     chosen, after, gap = (true_k if k is None else k for k in (chosen, after, gap))
     fits = []
@@ -147,12 +149,12 @@ def plant(
             row |= {"largest_share": (shares or {}).get(k, 0.4), "epochs": 500, "learning_rate": 1e-4, "finished": 1}
             row |= {"guard": (guards or {}).get(k, "")}
         fits.append(row)
-    save(folder / "fits.tsv", pd.DataFrame(fits))
+    save(folder / "fits.tsv", pd.DataFrame(fits).assign(flag=flag))
     criteria = [
         {"k": k, "criterion": "gap", "value": -abs(k - gap), "standard_error": 0.1, "chosen": False, "note": ""}
         for k in (1, *KS)
     ]
-    save(folder / "k_selection.tsv", pd.DataFrame(criteria))
+    save(folder / "k_selection.tsv", pd.DataFrame(criteria).assign(flag=flag))
 
 
 def disc_of(factor, cluster):
@@ -235,6 +237,12 @@ def test_a_subset_says_what_it_has_and_that_the_rest_was_not_run(tmp_path):
     assert found["S1 location-3"].holds == "yes" and found["S1 size-5"].holds == "not run"
     assert found["S1"].holds == "not run" and found["S1"].ours.startswith("1.000, 1 scenario")
     assert found["S2"].ours == "1 of 1 that were run" and "size-5" in found["S2"].note
+
+
+def test_three_faults_of_the_guard_are_three():
+    fault = "rate 0.001: loss not finite in epoch 3; back to the start"
+    words = guard_in_words("; ".join([fault] * 3 + ["training ended at the start of 20 epochs, after three faults"]))
+    assert words == "the guard acted 3 x, training ended early"
 
 
 def test_a_lost_image_says_since_when_and_where(tmp_path):
@@ -420,6 +428,38 @@ def test_page_opens_with_the_verdict_in_plain_words(as_published):
     assert "This run is not the paper's" not in page.text
     anchors = {attributes["href"] for tag, attributes in page.tags if tag == "a"}
     assert {"#findings", "#claims", "#accuracy", "#limits", "#settings"} <= anchors
+
+
+def test_one_group_that_is_not_rejected_is_said_in_tables_and_verdict(as_published, tmp_path):
+    flag = "one group not rejected (p = 0.4)"
+    page = Page((as_published / "index.html").read_text())
+    assert f"no-clusters, seed 1: {flag}. No cluster was planted, so this is right" in page.text
+    assert "do not trust" not in page.text
+    for name in ("fits", "tests"):
+        table = pd.read_csv(as_published / f"{name}.tsv", sep="\t", keep_default_na=False)
+        assert set(table.loc[table["scenario"] == "no-clusters", "flag"]) == {flag}
+        assert set(table.loc[table["scenario"] != "no-clusters", "flag"]) == {""}
+    plant(tmp_path / "scenarios", "size-3", null_p=0.3)
+    write_simulation(tmp_path, scenarios=tmp_path / "scenarios", settings=SETTINGS)
+    page = Page((tmp_path / "index.html").read_text())
+    assert "size-3, seed 1: one group not rejected (p = 0.3). Clusters were planted, so" in page.text
+
+
+def test_maps_that_are_zero_everywhere_have_no_say_and_are_counted(tmp_path):
+    plant(tmp_path, "location-5")
+    whole = read_runs(tmp_path)[0]
+    folder = tmp_path / "location-5/seed1"
+    maps = np.load(folder / "importance.npy")
+    maps[:EACH] = 0  # all of cluster 1
+    maps[-1] = 0
+    np.save(folder / "importance.npy", maps)
+    (run,) = read_runs(tmp_path)
+    assert run.n_degenerate == EACH + 1 and sorted(run.cluster_maps()) == [2, 3, 4, 5]
+    np.testing.assert_array_equal(run.cluster_maps()[2], whole.cluster_maps()[2])
+    np.testing.assert_allclose(run.cluster_maps()[5], maps[-EACH:-1].mean(axis=0))
+    np.testing.assert_allclose(run.population_map(), maps[EACH:-1].mean(axis=0))
+    (claim,) = (claim for claim in find_claims([run]) if claim.claim == "X8")
+    assert claim.note.endswith("5 maps zero everywhere, left out of all averages")
 
 
 def test_same_runs_give_the_same_bytes_and_other_settings_are_named(tmp_path):

@@ -106,7 +106,7 @@ def population_picture(named: Named, *, spacing_mm: float) -> Picture | None:
     for factor, run in _five(named).items():
         lung, outline = run.array("lung"), np.logical_or.reduce(list(run.true_discs().values()))
         images[factor] = Panel(run.array("hu").mean(axis=0), lung, outline)
-        maps[factor] = Panel(run.array("importance").mean(axis=0), lung, outline)
+        maps[factor] = Panel(run.population_map(), lung, outline)
     if not images:
         return None
     tops = {factor: float(panel.values[panel.lung].max()) for factor, panel in maps.items()}

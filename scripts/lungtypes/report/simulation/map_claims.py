@@ -55,11 +55,11 @@ def differences_table(runs: Sequence[Run]) -> pd.DataFrame:
         for variable in VARIABLES:
             values = run.images[["cluster", variable]].dropna()
             means = {f"mean_{c}": mean for c, mean in values.groupby("cluster")[variable].mean().items()}
-            row = {"scenario": run.scenario, "seed": run.seed, "variable": variable, "n": len(values)}
+            row = {"scenario": run.scenario, "seed": run.seed, "variable": variable, "n": len(values), "flag": run.flag}
             rows.append(row | means | _tests(values["cluster"], values[variable]))
     table = pd.DataFrame(rows)
     means = sorted((c for c in table if c.startswith("mean_")), key=lambda name: int(name.removeprefix("mean_")))
-    return table[["scenario", "seed", "variable", "n", *means, "f", "p", "trend", "trend_p"]]
+    return table[["scenario", "seed", "variable", "n", *means, "f", "p", "trend", "trend_p", "flag"]]
 
 
 def map_claims(named: Named, tests: pd.DataFrame) -> list[Claim]:
@@ -107,8 +107,10 @@ def own_map_claims(runs: Sequence[Run]) -> list[Claim]:
     what = f"median correlation of the map with the unweighted channel sum is below {UNIFORM_LIMIT:g}"
     medians = [run.images["uniform_correlation"].median() for run in runs]
     holds = combine(graded(yes=value < UNIFORM_LIMIT) for value in medians)
-    note = "" if holds == "yes" else "where it is not, the channels' weights say little"
-    first = Claim("X8", what, NOT_STUDIED, spread(medians, unit="run"), holds, note)
+    notes = [] if holds == "yes" else ["where it is not, the channels' weights say little"]
+    degenerate = sum(run.n_degenerate for run in runs)
+    notes += [f"{count_of(degenerate, 'map')} zero everywhere, left out of all averages"] if degenerate else []
+    first = Claim("X8", what, NOT_STUDIED, spread(medians, unit="run"), holds, "; ".join(notes))
     return [first, *(_energy_claim(factor, runs) for factor in FACTORS)]
 
 
@@ -190,7 +192,7 @@ def _hits(hits: int, n: int) -> Fact:
 
 def _five_regions(run: Run) -> Fact:
     lung, discs = run.array("lung"), run.true_discs()
-    labels, n = regions_of(run.array("importance").mean(axis=0), lung)
+    labels, n = regions_of(run.population_map(), lung)
     held = {c: set(np.unique(labels[disc])) - {0} for c, disc in discs.items()}
     covered = sum(bool(found) for found in held.values())
     distinct = len(set().union(*held.values()))  # one region over two discs counts once

@@ -56,7 +56,7 @@ def why_below(run: Run) -> str:
 
 def guard_in_words(guard: str) -> str:
     """What the guard of the clustering phase did, in short."""
-    acted = guard.count("back to") + guard.count("training ended")
+    acted = guard.count("back to")
     words = [f"the guard acted {acted} x" if acted else "the guard did not act"]
     words += ["training ended early"] if "training ended" in guard else []
     words += ["q flat from the start"] if "flat from the start" in guard else []

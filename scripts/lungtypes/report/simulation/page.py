@@ -76,7 +76,7 @@ def write_simulation(folder: Path, *, scenarios: Path, settings: Mapping[str, ob
     with whole_folder(folder / "figures") as building:
         for picture in pictures:
             (building / f"{picture.name}.png").write_bytes(picture.png)
-    html = render_page(findings=verdict(claims, settings), sections=sections, **WORDS)
+    html = render_page(findings=verdict(runs, claims, settings), sections=sections, **WORDS)
     write_text(folder / "index.html", html)
     logger.info("simulation: %d runs, %d claims, %d figures", len(runs), len(claims), len(pictures))
 

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lungtypes.evaluation.choose_k import structure_flag
+
 logger = logging.getLogger(__name__)
 
 FACTORS = ("intensity", "location", "size")
@@ -59,14 +61,34 @@ class Run:
         """The row of the planted K, where that was fitted."""
         return self.fits.loc[self.true_k] if self.true_k in self.fitted else None
 
+    @property
+    def flag(self) -> str:
+        """That there may be one group only, where one single Gaussian is not rejected."""
+        return structure_flag(self.fits["null_p"].iloc[0])
+
     def array(self, name: str) -> NDArray:
         """hu, lung, discs, before, after_{K} or importance, as ``run_scenario`` documents them."""
         return np.load(self.folder / f"{name}.npy", allow_pickle=False)
 
     def cluster_maps(self) -> dict[int, NDArray[np.float32]]:
-        """The averaged map (Y, X) of each cluster that holds an image, importance 0-1 (eq. 10 over its size)."""
-        maps, clusters = self.array("importance"), self.images["cluster"].to_numpy()
-        return {int(c): maps[clusters == c].mean(axis=0) for c in np.unique(clusters)}
+        """The averaged map (Y, X) of each cluster that has one, importance 0-1 (eq. 10 over its size)."""
+        maps, used = self._maps()
+        clusters = self.images["cluster"].to_numpy()
+        return {int(c): maps[used & (clusters == c)].mean(axis=0) for c in np.unique(clusters[used])}
+
+    def population_map(self) -> NDArray[np.float32]:
+        """The averaged map (Y, X) of all images, importance 0-1; zero where none has a map."""
+        maps, used = self._maps()
+        return maps[used].mean(axis=0) if used.any() else np.zeros_like(maps[0])
+
+    @property
+    def n_degenerate(self) -> int:
+        """Images whose map is zero everywhere: left out of the averages, as in the group maps of a cohort."""
+        return int((~self._maps()[1]).sum())
+
+    def _maps(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        maps = self.array("importance")
+        return maps, maps.any(axis=(1, 2))
 
     def true_discs(self) -> dict[int, NDArray[np.bool_]]:
         """Where most images of each true cluster have their disc, (Y, X); one of +0 HU counts, too."""

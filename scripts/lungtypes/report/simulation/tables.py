@@ -67,7 +67,7 @@ class Statement:
     text: str
 
 
-def verdict(claims: Sequence[Claim], settings: Mapping[str, object]) -> tuple[Statement, ...]:
+def verdict(runs: Sequence[Run], claims: Sequence[Claim], settings: Mapping[str, object]) -> tuple[Statement, ...]:
     """What a reader must know first: how many of the paper's statements hold, which do not and why."""
     stated = [claim for claim in claims if claim.is_papers and not claim.is_cell]
     counts = Counter(claim.holds for claim in stated)
@@ -82,6 +82,7 @@ def verdict(claims: Sequence[Claim], settings: Mapping[str, object]) -> tuple[St
         found.append(Statement("amber", "Settings", text))
     found += [Statement("red", "Does not hold", _sentence(claim)) for claim in stated if claim.holds == "no"]
     found += [Statement("amber", "Holds in part", _sentence(claim)) for claim in stated if claim.holds == "partly"]
+    found += _flagged(runs)
     absent = [claim.claim for claim in stated if claim.holds == "not run"]
     if absent:
         text = f"A scenario or a number of clusters is absent for {', '.join(absent)}."
@@ -120,22 +121,33 @@ def accuracy_table(runs: Sequence[Run]) -> Table | None:
                 number(row["silhouette_after"], 2),
                 number(row["epochs"], 0),
                 guard_in_words(row["guard"]),
+                run.flag,
             )
         )
     header = ("Scenario", "Seed", "Accuracy", "Paper", "Adjusted Rand", "Worst recall", "k-means before", "Silhouette")
-    return Table("Clusters found at the true K", (*header, "Epochs", "Guard"), tuple(rows)) if rows else None
+    return Table("Clusters found at the true K", (*header, "Epochs", "Guard", "Flag"), tuple(rows)) if rows else None
 
 
 def chosen_table(runs: Sequence[Run]) -> Table | None:
     """The K of each rule, the paper's beside it."""
-    chosen = chosen_numbers(runs)
+    chosen, flags = chosen_numbers(runs), {(run.scenario, run.seed): run.flag for run in runs}
     rows = []
     for row in chosen[chosen["scenario"].isin(PAPER)].to_dict("records"):
         paper = PAPER_BEFORE.get(row["scenario"], row["true_k"])
         words = [number(row[rule], 0) for rule in RULES[:3]]
         after = number(row[RULES[3]], 0) if row["swept"] else "not run"
-        rows.append((row["scenario"], str(row["seed"]), str(row["true_k"]), str(paper), *words, after))
-    header = ("Scenario", "Seed", "True K", "Paper, silhouette before", *(rule.capitalize() for rule in RULES))
+        rows.append(
+            (
+                row["scenario"],
+                str(row["seed"]),
+                str(row["true_k"]),
+                str(paper),
+                *words,
+                after,
+                flags[row["scenario"], row["seed"]],
+            )
+        )
+    header = ("Scenario", "Seed", "True K", "Paper, silhouette before", *(rule.capitalize() for rule in RULES), "Flag")
     return Table("Number of clusters that each rule chooses", header, tuple(rows)) if rows else None
 
 
@@ -148,9 +160,13 @@ def extra_table(runs: Sequence[Run]) -> Table | None:
         words = [number(None if fit is None else fit[name], 3) for name in ("accuracy", "smallest_recall")]
         after = number(None if fit is None else fit["silhouette_after"], 2)
         p = number(run.fits["null_p"].iloc[0], 3)
-        rows.append((run.scenario, str(run.seed), str(run.true_k), number(chosen, 0), p, *words, after))
+        rows.append((run.scenario, str(run.seed), str(run.true_k), number(chosen, 0), p, *words, after, run.flag))
     header = ("Scenario", "Seed", "True K", "Chosen K", "p of one Gaussian", "Accuracy", "Worst recall")
-    return Table("Scenarios that the paper leaves out", (*header, "Silhouette after"), tuple(rows)) if rows else None
+    return (
+        Table("Scenarios that the paper leaves out", (*header, "Silhouette after", "Flag"), tuple(rows))
+        if rows
+        else None
+    )
 
 
 def comparator_table(runs: Sequence[Run]) -> Table | None:
@@ -171,6 +187,18 @@ def settings_table(settings: Mapping[str, object], runs: Sequence[Run]) -> Table
     seeds = Counter(run.scenario for run in runs)
     found = f"{count_of(len(runs), 'run')} of {count_of(len(seeds), 'scenario')}"
     return Table("Settings of this run", ("Setting", "This run", "Paper"), (("runs found", found, ""), *rows))
+
+
+def _flagged(runs: Sequence[Run]) -> list[Statement]:
+    """Runs in which there may be one group only: right where nothing was planted, else a reason to doubt the run."""
+    found = []
+    for planted, level, words in (
+        (True, "red", "Clusters were planted, so their features do not hold them: do not trust these runs"),
+        (False, "finding", "No cluster was planted, so this is right; clusters and maps were made all the same"),
+    ):
+        names = [f"{r.scenario}, seed {r.seed}: {r.flag}" for r in runs if r.flag and (r.true_k > 1) == planted]
+        found += [Statement(level, "Flagged", f"{'; '.join(names)}. {words}.")] if names else []
+    return found
 
 
 def _sentence(claim: Claim) -> str:
