@@ -55,7 +55,8 @@ def evaluate_stage(
         seed=seed,
     )
     write_table(table, result.assign(flag=chosen["flag"]))
-    write_table(confusion, confusion_table(assigned["subject"], assigned["cluster"], reference))
+    counts = confusion_table(assigned["subject"], assigned["cluster"], reference)
+    write_table(confusion, counts.assign(flag=chosen["flag"]))
 
 
 def read_subjects(path: str | Path) -> pd.DataFrame:

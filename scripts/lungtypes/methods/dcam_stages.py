@@ -140,7 +140,7 @@ def train_stage(
     write_table(folder / "assignment.tsv", assignment_table(subjects, splits, q).assign(flag=flag))
     table = pd.DataFrame(outputs, columns=[f"logit_{i + 1}" for i in range(k)])
     table.insert(0, "subject", list(subjects))
-    write_table(folder / "logits.tsv", table.assign(agrees=agreement.astype(int)))
+    write_table(folder / "logits.tsv", table.assign(agrees=agreement.astype(int), flag=flag))
     checkpoint.remove()
 
 

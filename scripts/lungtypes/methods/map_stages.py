@@ -175,7 +175,8 @@ def compare_stage(
     found = summarise_localisation(places, stream(plan.seed, "maps", "localisation"))
     write_table(folder / "localisation.tsv", places.assign(reference=reference, flag=flag))
     write_table(folder / "localisation_summary.tsv", found.assign(reference=reference, flag=flag))
-    write_table(folder / "map_randomisation.tsv", pd.DataFrame(randomised, columns=list(RANDOMISATION)))
+    layers = pd.DataFrame(randomised, columns=list(RANDOMISATION))
+    write_table(folder / "map_randomisation.tsv", layers.assign(flag=flag))
     group_table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
     write_table(folder / "further_group_maps.tsv", group_table.assign(flag=flag))
     logger.info(

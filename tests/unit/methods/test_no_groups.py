@@ -87,6 +87,9 @@ def test_one_group_is_flagged_in_every_table(tmp_path):
         checkpoint=Checkpoint(tmp_path / "b.safetensors", "1"),
         **common,
     )
+    pd.DataFrame({"subject": subjects, "side": ["left", "right"] * 20}).to_csv(
+        tmp_path / "readers.tsv", sep="\t", index=False
+    )
     evaluate_stage(
         assignment=tmp_path / "assignment.tsv",
         embedding=tmp_path / "embedding.tsv",
@@ -95,8 +98,8 @@ def test_one_group_is_flagged_in_every_table(tmp_path):
         refits=[],
         table=tmp_path / "evaluation.tsv",
         confusion=tmp_path / "confusion.tsv",
-        reference_table="",
-        reference_column="",
+        reference_table=tmp_path / "readers.tsv",
+        reference_column="side",
         reference_order=[],
         n_permutations=5,
         n_bootstrap=5,
@@ -113,14 +116,14 @@ def test_one_group_is_flagged_in_every_table(tmp_path):
         settings=CONFIG["associate"] | {"n_bootstrap": 20, "n_permutations": 20, "cv_repeats": 1},
         seed=1,
     )
-    for name in ("assignment", "embedding", "evaluation", "table_one", "outcomes", "adjusted_means"):
+    for name in ("assignment", "embedding", "evaluation", "confusion", "table_one", "outcomes", "adjusted_means"):
         found = pd.read_csv(tmp_path / f"{name}.tsv", sep="\t", keep_default_na=False)
         assert len(found) and set(found["flag"]) == {flag}, name
     assert json.loads((tmp_path / "model.json").read_text())["flag"] == flag
     assert f"Read with care: {flag}." in (tmp_path / "outcomes.html").read_text()
 
 
-@pytest.mark.parametrize("name", ["map_summary", "map_regions", "group_maps"])
+@pytest.mark.parametrize("name", ["map_summary", "map_regions", "group_maps", "map_randomisation", "logits"])
 def test_tables_of_maps_have_the_flag(name):
     schema = yaml.safe_load((ROOT / f"workflow/schemas/tables/{name}.yaml").read_text())
     assert "flag" in schema["columns"]
