@@ -21,6 +21,7 @@ VARIANTS = (
     ("mean", "none", 1e-3),  # the authors' code
     ("sum", "none", 1e-3),  # the paper
     ("sum", "none", 1e-4),
+    ("sum", "nearest_centroid", 1e-4),
 )
 
 
