@@ -28,12 +28,13 @@ class View:
     """A fitted network as a map sees it, on its device.
 
     activations : images (n, 1, *size) -> channels (n, H, *small). log_q : such channels -> log probabilities (n, K) of
-    the clusters, differentiable. offset : voxels that the activations lie beyond where plain upsampling paints them.
+    the clusters, differentiable. offset, stride : of the activations, see :func:`upsample_linear`.
     """
 
     activations: Callable[[Tensor], Tensor]
     log_q: Callable[[Tensor], Tensor]
     offset: float = 0.0
+    stride: int | None = None
 
     def log_q_of(self, images: Tensor) -> Tensor:
         """Log probabilities (n, K) of images."""
@@ -41,7 +42,8 @@ class View:
 
     def upsampled(self, small: Tensor, size: tuple[int, ...]) -> NDArray[np.float32]:
         """A map (*small) on the grid of the image, (*size) float32."""
-        return upsample_linear(small[None, None], tuple(size), self.offset)[0, 0].detach().cpu().numpy()
+        whole = upsample_linear(small[None, None], tuple(size), self.offset, stride=self.stride)
+        return whole[0, 0].detach().cpu().numpy()
 
 
 def log_odds(cluster: int) -> Score:

@@ -12,10 +12,20 @@ from scipy import ndimage
 from torch import Tensor
 
 
-def upsample_linear(channels: Tensor, size: tuple[int, ...], offset: float) -> Tensor:
-    """Linear upsampling of (n, h, *small) to (n, h, *size), then a shift by ``offset`` voxels along every axis."""
+def upsample_linear(
+    channels: Tensor, size: tuple[int, ...], offset: float = 0.0, *, stride: int | None = None
+) -> Tensor:
+    """Linear upsampling of (n, h, *small) to (n, h, *size), then a shift by ``offset`` voxels along every axis.
+
+    stride : voxels of a cell, for networks that fill sides up at the end to whole cells: what lies beyond the image is
+    cut off. None where the cells cover the image exactly.
+    """
     mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
-    out = torch.nn.functional.interpolate(channels, size=size, mode=mode, align_corners=False)
+    covered = tuple(size) if stride is None else tuple(stride * n for n in channels.shape[2:])
+    out = channels
+    if covered != tuple(channels.shape[2:]):
+        out = torch.nn.functional.interpolate(channels, size=covered, mode=mode, align_corners=False)
+    out = out[(..., *(slice(n) for n in size))]
     whole, part = int(offset // 1), float(offset % 1)
     if part == 0:
         return _shifted(out, range(2, out.ndim), whole) if whole else out

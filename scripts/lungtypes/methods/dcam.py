@@ -36,6 +36,7 @@ from lungtypes.networks.unet import Norm, UNet, encoder_filters, pool_features
 from lungtypes.randomness import derive_seed, stream
 
 MAX_SHARE, CLEAR_CHANGE = 0.95, 0.2
+NOT_APART = "features not finite, or alike in all scans"
 HEAD_SD = 0.01  # of a fresh head's weights, as in DeepCluster's code
 DECAY = 1e-4  # keeps the closing head finite where clusters are far apart
 N_INIT = 10
@@ -172,12 +173,22 @@ def fit(
             optimisers = (optimiser, torch.optim.Adam(head.parameters(), lr=training.head_learning_rate))
         return row | _train_epoch(network, head, optimisers, scans, labels, training, seed, epoch, device)
 
+    def fault_of_state(epoch: int) -> str:
+        features = _features(network, scans, training, device)
+        if not _tell_scans_apart(features):
+            return NOT_APART
+        if reference is not None:
+            return ""
+        sizes = cluster_sizes(_cluster(features, k, training, seed, epoch + 1).labels, k)
+        return _fault({"loss": 0.0, **sizes}, largest_at_start)
+
     trained = train(
         state,
         epochs=training.epochs,
         learning_rate=training.learning_rate,
         run_epoch=run_epoch,
         fault=lambda row: _fault(row, largest_at_start),
+        fault_of_state=fault_of_state,
         checkpoint=checkpoint,
         name="DeepCluster" if reference is None else "supervised training",
     )
@@ -365,7 +376,7 @@ def fit_head(features: NDArray, labels: NDArray[np.int64], k: int) -> Head:
 
 def _fault(row: Mapping[str, float], largest_at_start: float) -> str:
     if not np.isfinite(row["loss"]):
-        return "loss or features not finite, or features alike in all scans"
+        return f"loss not finite, or {NOT_APART}"
     if row["largest_share"] > MAX_SHARE and row["largest_share"] - largest_at_start > CLEAR_CHANGE:
         return f"collapse: one cluster holds {100 * row['largest_share']:.0f} %"
     return ""

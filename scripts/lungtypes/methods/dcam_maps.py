@@ -19,9 +19,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from lungtypes.maps.attribution import View
+from lungtypes.maps.upsampling import upsample_linear
 from lungtypes.methods.dcam import DcamModel, dense_features, log_assignment
 from lungtypes.methods.intensity import OUTSIDE, Intensity
 from lungtypes.methods.lung_scans import Box, LungScans
@@ -121,7 +121,7 @@ class DcamExplainer:
         def log_q(features: Tensor) -> Tensor:
             return log_assignment(self.model, pool_features(features, lungs.expand(len(features), *lungs.shape[1:])))
 
-        return View(lambda images: network(images).float(), log_q)
+        return View(lambda images: network(images).float(), log_q, stride=network.stride)
 
 
 def explain_scans(
@@ -146,8 +146,7 @@ def explain_scans(
             features = dense_features(model, x)
             own = torch.einsum("ncdhw,c->ndhw", features, weight[cluster - 1])[:, None] + bias[cluster - 1]
             both = torch.cat([own, features.sum(dim=1, keepdim=True)], dim=1)
-            if both.shape[2:] != x.shape[2:]:
-                both = functional.interpolate(both, size=x.shape[2:], mode="trilinear", align_corners=False)
+            both = upsample_linear(both, tuple(x.shape[2:]), stride=model.network.stride)
             inside = lungs[0, 0] > 0
             found, uniform = both[0, :, inside].cpu().double().numpy()
             whole = np.zeros(array.shape[1:], np.float32)

@@ -30,6 +30,7 @@ from lungtypes.methods.dram_networks import DenseRegression, RegionClassifier
 from lungtypes.methods.dram_regions import RegionBatch, RegionScans
 from lungtypes.methods.dram_targets import Targets, balanced_draw
 from lungtypes.methods.training import Checkpoint, State, autocast, train
+from lungtypes.networks.unet import statistics_kept
 from lungtypes.randomness import stream
 
 ALL_ZERO, ALL_ONE = 0.001, 0.99  # shares beyond which every map of an epoch counts as collapsed
@@ -108,7 +109,7 @@ def fit(
         columns = (low, high, targets.percents, targets.grades, frequencies)
         return Known(*(torch.tensor(values[index], dtype=torch.float32, device=device) for values in columns))
 
-    def run_epoch(epoch: int) -> dict[str, float]:
+    def pass_over(epoch: int, *, learn: bool) -> dict[str, float]:
         network.train()
         drawn = balanced_draw(targets.grades, training.regions_per_epoch, stream(seed, "dram", "regions", epoch))
         found: dict[str, list[Tensor]] = {}
@@ -116,19 +117,25 @@ def fit(
             batch = scans.batch([targets.regions[i] for i in index], device)
             with autocast(device, training.precision):
                 parts = step(batch, known(index))
-            optimiser.zero_grad(set_to_none=True)
-            parts["loss"].sum().backward()
-            optimiser.step()
+            if learn:
+                optimiser.zero_grad(set_to_none=True)
+                parts["loss"].sum().backward()
+                optimiser.step()
             for name, values in parts.items():
                 found.setdefault(name, []).append(values.detach().cpu())
         return _epoch_row({name: torch.cat(values) for name, values in found.items()}, low[drawn], high[drawn])
+
+    def fault_of_state(epoch: int) -> str:
+        with torch.no_grad(), statistics_kept(network):
+            return _fault(pass_over(epoch, learn=False))
 
     trained = train(
         state,
         epochs=training.epochs,
         learning_rate=training.learning_rate,
-        run_epoch=run_epoch,
+        run_epoch=lambda epoch: pass_over(epoch, learn=True),
         fault=_fault,
+        fault_of_state=fault_of_state,
         checkpoint=checkpoint,
         name="dRAM",
         rate_factor=lambda epoch: training.decay ** n_decays(epoch),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from lungtypes.maps.upsampling import upsample_linear
 from lungtypes.methods.dram_losses import region_mean
 from lungtypes.methods.dram_networks import DenseRegression, RegionClassifier
 from lungtypes.methods.dram_regions import Region, RegionScans, otsu_threshold
@@ -111,9 +112,7 @@ def _cubes(
             maps, logits = network(batch.image, batch.mask)
             classes = logits.argmax(dim=1)
             own = maps[torch.arange(len(regions), device=maps.device), classes][:, None]
-            size = batch.image.shape[2:]
-            if own.shape[2:] != size:
-                own = functional.interpolate(own, size=size, mode="trilinear", align_corners=False)
+            own = upsample_linear(own, tuple(batch.image.shape[2:]), stride=network.unet.stride)
             heat = _stretched(functional.relu(own), batch.mask) * (classes > 0).view(-1, 1, 1, 1, 1)
             return heat[:, 0], [np.nan] * len(regions), (classes == 0).tolist()
         dense, refined = network(batch.image)

@@ -112,11 +112,14 @@ def train(
     checkpoint: Checkpoint | None,
     name: str,
     rate_factor: Callable[[int], float] | None = None,
+    fault_of_state: Callable[[int], str] | None = None,
 ) -> Trained:
     """Run ``epochs`` epochs. ``state`` holds the result.
 
     run_epoch : epoch number from 1 -> the epoch's figures. fault : those figures -> what is wrong, or nothing.
     rate_factor : epoch number from 1 -> what its rate is multiplied with; a rate that does not change by default.
+    fault_of_state : epoch number from 1 -> what is wrong with the state after it, or nothing; asked before a state is
+        kept as good, for epochs whose figures are taken before or while they train. It must leave the state alone.
 
     On a fault the last good state comes back (the start, or the end of every tenth epoch) and the rate is divided by
     ten, twice at the most. A third fault ends the training at the last good state; ``events`` say so, and
@@ -144,7 +147,9 @@ def train(
             state.set_rate(used)
         row = {"epoch": epoch, "attempt": attempt, "kept": 1, "learning_rate": used, **run_epoch(epoch)}
         rows.append(row)
-        wrong = fault(row)
+        wrong, is_good = fault(row), epoch % GOOD_EVERY == 0 or epoch == epochs
+        if is_good and not wrong:
+            wrong = _not_finite(state) or (fault_of_state(epoch) if fault_of_state else "")
         if wrong:
             for taken_back in rows[_last_kept(rows, good_epoch) + 1 :]:
                 taken_back["kept"] = 0
@@ -156,7 +161,7 @@ def train(
                 return Trained(pd.DataFrame(rows), tuple(events), good_rate, False)
             attempt, rate, epoch = attempt + 1, rate / 10, good_epoch
             state.restore(good, learning_rate=rate)
-        elif epoch % GOOD_EVERY == 0 or epoch == epochs:
+        elif is_good:
             good, good_epoch, good_rate = state.copy(), epoch, rate
             if checkpoint and (time.monotonic() - written > SECONDS_BETWEEN_FILES or epoch == epochs):
                 _write(
@@ -183,6 +188,11 @@ def checkpoint_of(params: JobParams, inputs: Iterable[str | Path], *, rule: str)
 def _last_kept(rows: list[dict[str, float]], good_epoch: int) -> int:
     """Where the last kept row of the good state stands; -1 for the start."""
     return max((i for i, row in enumerate(rows) if row["kept"] and row["epoch"] == good_epoch), default=-1)
+
+
+def _not_finite(state: State) -> str:
+    """The loss of an epoch's last step is that before it."""
+    return "" if all(bool(torch.isfinite(p).all()) for p in state.parameters.values()) else "weights not finite"
 
 
 def _state_name(epoch: int) -> str:

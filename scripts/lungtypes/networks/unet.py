@@ -7,6 +7,8 @@ their lesion maps (bodyct-dram), which fits every number that the paper gives.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 import torch
@@ -91,7 +93,8 @@ class UNet(nn.Module):
 
     def _run(self, block: nn.Module, x: Tensor) -> Tensor:
         if self.checkpointing and self.training and torch.is_grad_enabled():
-            return checkpoint(block, x, use_reentrant=False)
+            # what is computed again on the way back is no second step of the running statistics
+            return checkpoint(block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), statistics_kept(block)))
         return block(x)
 
 
@@ -109,11 +112,11 @@ def pool_features(features: Tensor, lungs: Tensor) -> Tensor:
 
 
 def weights_on(lungs: Tensor, grid: torch.Size | tuple[int, ...]) -> Tensor:
-    """Share of lung (n, 1, *grid) of each voxel of a grid that is a whole number of times coarser."""
-    if lungs.shape[2:] == tuple(grid):
-        return lungs
-    stride = max(math.ceil(n / m) for n, m in zip(lungs.shape[2:], grid, strict=True))
-    return functional.avg_pool3d(padded(lungs, stride, edge=False), stride)
+    """Share of lung (n, 1, *grid) of each voxel of a grid that is 1, 2, 4, ... times coarser, sides filled up."""
+    stride = 1
+    while any(math.ceil(n / stride) > m for n, m in zip(lungs.shape[2:], grid, strict=True)):
+        stride *= 2
+    return lungs if stride == 1 else functional.avg_pool3d(padded(lungs, stride, edge=False), stride)
 
 
 def padded(x: Tensor, multiple: int, *, edge: bool = True) -> Tensor:
@@ -143,3 +146,18 @@ def n_parameters(network: nn.Module) -> int:
 def normalisation(norm: Norm, channels: int) -> nn.Module:
     """The layer that ``norm`` names; groups are as many as divide the channels, at most 8."""
     return nn.BatchNorm3d(channels) if norm == "batch" else nn.GroupNorm(math.gcd(GROUPS, channels), channels)
+
+
+@contextmanager
+def statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Batch normalisation as in training, without a step of its running statistics: for a pass that is no training."""
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm3d)]
+    kept = [(layer.momentum, layer.num_batches_tracked.clone()) for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, (momentum, counted) in zip(layers, kept, strict=True):
+            layer.momentum = momentum
+            layer.num_batches_tracked.copy_(counted)

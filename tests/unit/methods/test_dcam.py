@@ -163,6 +163,26 @@ def test_values_that_are_not_finite_bring_the_last_good_state_back(scans, monkey
     assert all(torch.isfinite(p).all() for p in found.model.network.parameters())
 
 
+def test_a_network_that_the_last_epoch_ruins_is_taken_back(scans, monkeypatch):
+    from lungtypes.methods import dcam
+
+    real, ruined = dcam._train_epoch, []
+
+    def ruining(network, head, optimisers, some, labels, training, seed, epoch, device):
+        row = real(network, head, optimisers, some, labels, training, seed, epoch, device)
+        if epoch == QUICK.epochs and not ruined:  # its clusters were made before it trained
+            ruined.append(epoch)
+            with torch.no_grad():
+                for p in network.parameters():
+                    p.zero_()
+        return row
+
+    monkeypatch.setattr(dcam, "_train_epoch", ruining)
+    found = fitted("dcam", *scans)
+    assert len(found.events) == 1 and "features not finite, or alike in all scans in epoch" in found.events[0]
+    assert found.finished and matched_accuracy(found.labels.tolist(), scans[1][:18].tolist()).accuracy > 0.9
+
+
 def test_a_scan_without_lung_in_the_box_is_named():
     hu, _ = cohort(4)
     hu[2] = OUTSIDE

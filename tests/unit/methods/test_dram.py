@@ -175,6 +175,25 @@ def test_the_guard_takes_back_maps_that_are_empty_or_full_everywhere(bias, word)
     assert not found.finished and f"collapse: the maps of all regions are {word}" in found.events[0]
 
 
+def test_a_network_that_the_last_steps_of_an_epoch_ruin_is_taken_back(monkeypatch):
+    hu, labels, lesions, table = cohort()
+    real, networks, rows = dram._epoch_row, [], []
+
+    def ruining(*args):
+        rows.append(args)
+        if len(rows) == 3:  # after the last step of the last epoch: its own shares were fine
+            with torch.no_grad():
+                networks[0].head.weight.zero_(), networks[0].head.bias.fill_(-60.0)
+        return real(*args)
+
+    build = dram._step_of
+    monkeypatch.setattr(dram, "_step_of", lambda network, *args: networks.append(network) or build(network, *args))
+    monkeypatch.setattr(dram, "_epoch_row", ruining)
+    _, found = fitted("dram", scans_of(hu, labels, lesions), table)
+    assert len(found.events) == 1 and "maps of all regions are empty in epoch 3; back to the start" in found.events[0]
+    assert found.finished and float(networks[0].head.bias.detach()) > -20
+
+
 def test_the_guard_takes_back_losses_that_are_not_finite():
     hu, labels, lesions, table = cohort()
     _, found = fitted("dram", scans_of(hu, labels, lesions), table, learning_rate=float("inf"))

@@ -37,15 +37,15 @@ class Line:
                 self.weight.fill_(float("nan"))
         return {"loss": float(loss.detach()), "bad": float(self.weight.isnan().any())}
 
-    def train(self, *, epochs=34, rate=0.1, checkpoint=None):
+    def train(self, *, epochs=34, rate=0.1, checkpoint=None, **options):
         return train(
             self.state,
             epochs=epochs,
             learning_rate=rate,
             run_epoch=self.run_epoch,
-            fault=lambda row: "not finite" if row["bad"] else "",
             checkpoint=checkpoint,
             name="line",
+            **{"fault": lambda row: "not finite" if row["bad"] else "", **options},
         )
 
 
@@ -89,6 +89,26 @@ def test_fault_returns_to_the_last_good_state_and_says_so():
     assert found.history.attempt.tolist() == [0] * 14 + [1] * 24
     kept = found.history[found.history.kept == 1]
     assert kept.epoch.tolist() == list(range(1, 35)) and not kept.bad.any() and found.history.kept.sum() == 34
+
+
+@pytest.mark.parametrize(("epoch", "back"), [(10, "the start"), (34, "the state after epoch 30")])
+def test_weights_that_the_last_step_of_an_epoch_ruins_are_not_kept_as_good(epoch, back):
+    line = Line(poison=lambda at, rate: at == epoch and rate > 0.05)
+    found = line.train(fault=lambda row: "")  # the loss is that of before the step
+    assert found.finished and line.weight.isfinite().all()
+    assert found.events == (f"rate 0.1: weights not finite in epoch {epoch}; back to {back}",)
+
+
+def test_a_state_that_is_finite_and_wrong_is_not_kept_as_good():
+    line, asked = Line(), []
+
+    def fault_of_state(epoch):
+        asked.append(epoch)
+        return "off the line" if len(asked) == 2 else ""
+
+    found = line.train(fault_of_state=fault_of_state)
+    assert found.events == ("rate 0.1: off the line in epoch 20; back to the state after epoch 10",)
+    assert asked == [10, 20, 20, 30, 34] and found.finished
 
 
 def test_third_fault_ends_at_the_last_good_state():

@@ -1,9 +1,11 @@
 """The U-Net: published parameter counts, grids, pooling over lungs, independence of scans."""
 
+import copy
+
 import pytest
 import torch
 
-from lungtypes.networks.unet import UNet, encoder_filters, n_parameters, pool_features, weights_on
+from lungtypes.networks.unet import UNet, encoder_filters, n_parameters, pool_features, statistics_kept, weights_on
 
 
 @pytest.mark.parametrize("norm", ["group", "batch"])
@@ -33,17 +35,37 @@ def test_a_scan_does_not_depend_on_its_batch(dense):
     torch.testing.assert_close(network(x)[1:2], network(x[1:2]))
 
 
-def test_checkpointing_changes_no_gradient():
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_checkpointing_changes_no_gradient_and_no_running_statistics(norm):
     torch.manual_seed(0)
-    network, x = UNet(filters=2, dense=True, norm="group"), torch.randn(1, 1, 8, 8, 8)
-    gradients = []
+    start, x = UNet(filters=2, dense=True, norm=norm), torch.randn(2, 1, 16, 16, 16)
+    gradients, buffers = [], []
     for wanted in (False, True):
+        network = copy.deepcopy(start)
         network.checkpointing = wanted
-        network.zero_grad()
-        network(x).square().mean().backward()
-        gradients.append([p.grad.clone() for p in network.parameters()])
+        for _ in range(2):
+            network.zero_grad()
+            network(x).square().mean().backward()
+        gradients.append([p.grad for p in network.parameters()])
+        buffers.append(dict(network.named_buffers()))
     for one, two in zip(*gradients, strict=True):
         torch.testing.assert_close(one, two)
+    assert (len(buffers[0]) > 0) == (norm == "batch")
+    for name, values in buffers[0].items():
+        torch.testing.assert_close(buffers[1][name], values)
+
+
+def test_statistics_are_kept_for_a_pass_that_is_no_training():
+    torch.manual_seed(0)
+    network, x = UNet(filters=2, dense=True, norm="batch"), torch.randn(2, 1, 16, 16, 16)
+    before = copy.deepcopy(dict(network.named_buffers()))
+    with torch.no_grad(), statistics_kept(network):
+        kept = network(x)
+    for name, values in network.named_buffers():
+        assert torch.equal(values, before[name]), name
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), kept)
+    assert not torch.equal(dict(network.named_buffers())["bottom.1.running_mean"], before["bottom.1.running_mean"])
 
 
 def test_pooling_is_the_mean_over_lung_voxels():
@@ -60,3 +82,10 @@ def test_a_coarse_voxel_weighs_as_its_share_of_lung():
     lungs[0, 0, 0, 0, 4] = 1
     weights = weights_on(lungs, (1, 1, 2))  # blocks of 4, the last filled up with nothing
     assert weights.flatten().tolist() == [8 / 64, 1 / 64]
+
+
+def test_no_side_needs_to_be_a_multiple_of_the_stride_for_a_voxel_to_weigh_what_it_holds():
+    lungs = torch.zeros(1, 1, 40, 56, 40)
+    lungs[..., 16:32, 16:32, 16:32] = 1  # one voxel of the sixteenth grid
+    weights = weights_on(lungs, (3, 4, 3))
+    assert weights.sum() == 1 and weights[0, 0, 1, 1, 1] == 1
