@@ -13,6 +13,7 @@ evaluate_stage(
     refits=list(snakemake.input.refits),
     table=snakemake.output.table,
     confusion=snakemake.output.confusion,
+    learnt=snakemake.wildcards.method == "dcam-supervised",
     **config,
 )
 record(snakemake, name=snakemake.wildcards.method)

@@ -84,7 +84,14 @@ def check_inputs(
         faults += external_faults(config["associate"])
     if section_is_valid(config, schema, "evaluate"):
         evaluate = config["evaluate"]
-        faults += reference_faults(evaluate["reference_table"], evaluate["reference_column"], parts)
+        supervised = section_is_valid(config, schema, "dcam") and "dcam-supervised" in config["dcam"]["methods"]
+        faults += reference_faults(
+            evaluate["reference_table"],
+            evaluate["reference_column"],
+            parts,
+            order=evaluate["reference_order"],
+            learners=[subject for subject, part in parts.items() if supervised and part == "train"],
+        )
     n_lesion_rows = n_unusable = 0
     if section_is_valid(config, schema, "dram") and config["dram"]["table"]:
         table = _table(config["dram"], "table", faults)

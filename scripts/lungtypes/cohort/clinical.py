@@ -86,10 +86,18 @@ def clinical_faults(
     return faults
 
 
-def reference_faults(path: str | Path, column: str, subjects: Collection[str]) -> list[str]:
+def reference_faults(
+    path: str | Path,
+    column: str,
+    subjects: Collection[str],
+    *,
+    order: Sequence[str] = (),
+    learners: Collection[str] = (),
+) -> list[str]:
     """Every fault of ``evaluate.reference_table`` (path, or empty) with ``evaluate.reference_column``.
 
-    subjects : ids of the sheet; empty when they are not known, then they are not compared.
+    subjects : ids of the sheet; empty when they are not known, then they are not compared. order : the labels from mild
+    to severe, if they have one. learners : ids of the scans that a method learns their labels of, which must have one.
     """
     if not str(path) and not column:
         return []
@@ -115,7 +123,38 @@ def reference_faults(path: str | Path, column: str, subjects: Collection[str]) -
             faults.append(
                 f"{path}, column subject: found no subject of the sheet, expected the same ids. Mend the ids."
             )
+    if column in header and not faults:
+        cells = _cells(table, column)
+        faults += level_faults(path, column, cells) or _order_faults(path, column, cells, order)
+        faults += _learner_faults(path, column, table, learners)
     return faults
+
+
+def _order_faults(path: Path, column: str, cells: Cells, order: Sequence[str]) -> list[str]:
+    lines: dict[str, list[int]] = {}
+    for line, value in cells:
+        if order and value not in order:
+            lines.setdefault(value, []).append(line)
+    return [
+        f"{path}, {lines_text(found)}, column {column}: found {value!r}, expected one of {', '.join(order)} of "
+        "the config's evaluate.reference_order. Mend either."
+        for value, found in lines.items()
+    ]
+
+
+def _learner_faults(path: Path, column: str, table: pd.DataFrame, learners: Collection[str]) -> list[str]:
+    labels = {s: v for s, v in zip(table["subject"], table[column], strict=True) if v not in MISSING}
+    absent = [subject for subject in learners if subject not in labels]
+    if absent:
+        return [
+            f"{path}, column {column}: found no label for {len(absent)} training scans, first {', '.join(absent[:5])}, "
+            "from which dcam-supervised learns. Give them one, set their split to test, or take dcam-supervised out of "
+            "dcam.methods."
+        ]
+    classes = sorted({labels[subject] for subject in learners})
+    if len(classes) == 1:
+        return [f"{path}, column {column}: found one label ({classes[0]}) in all training scans, expected two or more."]
+    return []
 
 
 def external_faults(associate: Mapping[str, object]) -> list[str]:

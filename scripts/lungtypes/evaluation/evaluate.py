@@ -38,17 +38,19 @@ def evaluate_clustering(
     n_null: int,
     null_p: float | None,
     seed: int,
+    learnt: bool = False,
 ) -> pd.DataFrame:
     """Agreement with a reference, cluster validity in every space, stability, memberships and sizes.
 
     Parameters
     ----------
     assignment : columns subject, cluster (int, 1..K), q_1..q_K (0-1), and split (train or test). Scans of both
-        splits count in every row but those of the space ``held_out``.
+        splits count in every row but those of the space ``held_out``, which the agreement also has.
     embedding : columns subject, phase ("before" or "after" clustering), z_1..z_D.
     reference : index subject; ``None`` if there is none. Subjects without it are left out of the
         rows that need it. An ordered categorical also gets a weighted kappa.
-    reference_name : for the notes.
+    reference_name : for the notes. learnt : the method was trained on the reference; its agreement is then told of
+        held-out scans alone, where these have labels.
     common : columns subject, c_1..c_D: a space that no method optimised; ``None`` for none.
     refits : assignments (subject, cluster) of fits from other seeds.
     n_permutations, n_bootstrap : chance level and intervals of the agreement, and cluster_jaccard.
@@ -66,15 +68,11 @@ def evaluate_clustering(
     k = memberships.shape[1]
     held_out = (assignment["split"] == HELD_OUT).to_numpy() if "split" in assignment else np.zeros(len(subjects), bool)
     before = phase_points(embedding, "before", subjects)
-    rows = agreement_rows(
-        subjects,
-        clusters,
-        reference,
-        name=reference_name,
-        n_permutations=n_permutations,
-        n_bootstrap=n_bootstrap,
-        seed=seed,
-    )
+    rows = []
+    draws = {"n_permutations": n_permutations, "n_bootstrap": n_bootstrap, "seed": seed}
+    for space, counted, name in _judged(subjects, held_out, reference, reference_name, learnt=learnt):
+        found = agreement_rows(subjects[counted], clusters[counted], reference, name=name, **draws)
+        rows += [row | {"space": space} for row in found]
     for space in named_spaces(subjects, clusters, held_out, embedding, common, k=k, seed=seed):
         rows += space_rows(space)
     rows.append(
@@ -92,6 +90,19 @@ def evaluate_clustering(
     rows += refit_rows(subjects, clusters, refits)
     rows += _memberships(clusters, memberships)
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _judged(
+    subjects: pd.Index, held_out: NDArray[np.bool_], reference: pd.Series | None, name: str, *, learnt: bool
+) -> list[tuple[str, NDArray[np.bool_], str]]:
+    """Of whom the agreement is told: (space, scans, name of the reference); never of labels that were learnt by heart
+    where there are others."""
+    known = held_out & subjects.isin(reference.index.astype(str)) if reference is not None else held_out & False
+    groups = [("held_out", held_out, f"{name} of held-out scans")] if known.any() else []
+    if learnt and groups:
+        return groups
+    everyone = np.ones(len(subjects), bool)
+    return [("", everyone, f"{name}, which it learnt from these scans" if learnt else name), *groups]
 
 
 def _assignment(assignment: pd.DataFrame) -> tuple[pd.Index, NDArray, NDArray]:

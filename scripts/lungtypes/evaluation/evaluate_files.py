@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from lungtypes.cohort.clinical_values import MISSING
 from lungtypes.cohort.tables import read_table
 from lungtypes.errors import InputError
 from lungtypes.evaluation.agreement import confusion_table
-from lungtypes.evaluation.evaluate import evaluate_clustering
+from lungtypes.evaluation.evaluate import HELD_OUT, evaluate_clustering
 from lungtypes.provenance import write_table
 
 
@@ -32,10 +33,13 @@ def evaluate_stage(
     n_resamples: int,
     n_null: int,
     seed: int,
+    learnt: bool = False,
 ) -> None:
     """Read the tables, find the reference label if the config names one, write metrics and confusion.
 
-    Scans of the splits train and test are evaluated together; repeats are left out. common : a path, or empty.
+    Scans of the splits train and test are evaluated together, and those of test also by themselves; repeats are left
+    out. common : a path, or empty. learnt : the method was trained on the reference, so that its agreement and its
+    confusion are told of scans of the split test, where these have labels.
     """
     assigned = read_assignment(assignment)
     chosen = json.loads(Path(choice).read_text())
@@ -53,7 +57,10 @@ def evaluate_stage(
         n_null=n_null,
         null_p=chosen["null_p"],
         seed=seed,
+        learnt=learnt,
     )
+    if learnt and (result["space"] == "held_out")[result["metric"] == "accuracy"].any():
+        assigned = assigned[assigned["split"] == HELD_OUT]
     write_table(table, result.assign(flag=chosen["flag"]))
     counts = confusion_table(assigned["subject"], assigned["cluster"], reference)
     write_table(confusion, counts.assign(flag=chosen["flag"]))
@@ -71,7 +78,7 @@ def read_assignment(path: str | Path) -> pd.DataFrame:
 
 
 def read_reference(path: str, column: str, *, order: Sequence[str] = ()) -> pd.Series | None:
-    """Reference label by subject, or None when no table is named; empty labels are left out.
+    """Reference label by subject, or None when no table is named; labels that are missing (empty, NA) are left out.
 
     order : every label from mild to severe, for an ordered categorical; empty for labels without order.
 
@@ -84,7 +91,7 @@ def read_reference(path: str, column: str, *, order: Sequence[str] = ()) -> pd.S
         if name not in frame:
             raise InputError(f"{path}: found no column {name!r}, there are {', '.join(frame)}. Mend the config.")
     labels = frame.set_index("subject")[column]
-    labels = labels[labels != ""]
+    labels = labels[~labels.isin(MISSING)]
     if not order:
         return labels
     unknown = sorted(set(labels) - set(order))

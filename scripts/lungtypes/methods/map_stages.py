@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -142,7 +143,7 @@ def compare_stage(
                 if to_template:
                     shown = to_template(subject, shown, grids[row])
                 groups[kind].add(cluster + 1, shown, repeat=scans.splits[row] == "repeat")
-            rank, lesion = chosen.get(row, len(scans.subjects)), lesions(subject, grids[row])
+            rank, lesion = chosen.get(row, math.inf), lesions(subject, grids[row])
             examined = rank < plan.faithfulness["scans"]
             if rank < plan.occlusion["scans"]:
                 maps[OCCLUSION], passes = _occlusion(explainer, scan, cluster, plan.windows_on(grids[row]))
@@ -172,7 +173,9 @@ def compare_stage(
     write_table(folder / "faithfulness.tsv", table.assign(reference=reference, flag=flag))
     write_table(folder / "faithfulness_summary.tsv", summary.assign(reference=reference, flag=flag))
     places = pd.DataFrame(located, columns=list(LOCALISATION))
-    found = summarise_localisation(places, stream(plan.seed, "maps", "localisation"))
+    repeats = [subject for subject, split in zip(scans.subjects, scans.splits, strict=True) if split == "repeat"]
+    persons = places[~places["subject"].isin(repeats)]
+    found = summarise_localisation(persons, stream(plan.seed, "maps", "localisation"))
     write_table(folder / "localisation.tsv", places.assign(reference=reference, flag=flag))
     write_table(folder / "localisation_summary.tsv", found.assign(reference=reference, flag=flag))
     layers = pd.DataFrame(randomised, columns=list(RANDOMISATION))

@@ -95,7 +95,9 @@ def _agreement(table: pd.DataFrame, confusion: pd.DataFrame | None, method: str)
         "cannot reach 1. Its interval keeps that matching; read it beside the accuracy of shuffled labels, which "
         "repeats it."
     )
-    return [*_group(table, AGREEMENT, heading), Paragraph(note, "note"), *_confusion(confusion, method)]
+    apart = table["space"] == "held_out"
+    blocks = _group(table[~apart], AGREEMENT, heading) + _group(table[apart], AGREEMENT, f"{heading}, held-out scans")
+    return [*blocks, Paragraph(note, "note"), *_confusion(confusion, method)]
 
 
 def _confusion(table: pd.DataFrame | None, method: str) -> list[Block]:

@@ -203,6 +203,21 @@ def test_a_repeated_scan_may_have_a_row_and_needs_none(tmp_path):
     assert faults_of(path, ["S1"], repeat_subjects=["S2", "S3"]) == []
 
 
+def test_labels_that_would_stop_a_method_later_are_named_before_anything_runs(tmp_path):
+    path = tmp_path / "truth.csv"
+    path.write_text("subject,grade\nS1,0\nS2,NA\nS3,\nS4,7\nS5,1\nS6,1\n")
+    assert reference_faults(path, "grade", ["S1"]) == []  # NA and nothing: missing, as R and spreadsheets write it
+    (fault,) = reference_faults(path, "grade", ["S1"], order=["0", "1", "2"])
+    assert fault.startswith(f"{path}, line 5, column grade: found '7', expected one of 0, 1, 2")
+    (fault,) = reference_faults(path, "grade", ["S1"], learners=["S1", "S2", "S3", "S5", "S9"])
+    assert "found no label for 3 training scans, first S2, S3, S9" in fault and "set their split to test" in fault
+    (fault,) = reference_faults(path, "grade", ["S1"], learners=["S5", "S6"])
+    assert "found one label (1) in all training scans" in fault
+    path.write_text("subject,grade\nS1,0\nS2,n/a\nS3,1\n")
+    (fault,) = reference_faults(path, "grade", ["S1"])
+    assert fault.startswith(f"{path}, line 3, column grade: found 'n/a', expected a level, not a code for missing")
+
+
 def test_each_fault_of_the_reference_table_is_named(tmp_path):
     path = tmp_path / "truth.csv"
     path.write_text("subject,group\nS1,a\nS2,b\ns1,a\n")

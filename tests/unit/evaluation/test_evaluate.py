@@ -215,6 +215,28 @@ def test_stage_leaves_repeats_out_and_writes_both_tables(tmp_path):
     assert list(confusion) == list(yaml.safe_load((SCHEMAS / "confusion.yaml").read_text())["columns"])
 
 
+def test_labels_that_r_wrote_as_missing_are_no_class(tmp_path):
+    (tmp_path / "readers.tsv").write_text("subject\tstage\nS1\t0\nS2\tNA\nS3\t\nS4\tNaN\nS5\t1\n")
+    assert read_reference(str(tmp_path / "readers.tsv"), "stage").to_dict() == {"S1": "0", "S5": "1"}
+
+
+def test_agreement_of_a_method_that_learnt_the_labels_is_that_of_held_out_scans():
+    """Forty labels by heart and ten new scans all wrong are an accuracy of 0.5 at best, not of 0.8."""
+    assignment, embedding = tables([1, 2] * 25, 2)
+    assignment["split"] = ["train"] * 40 + ["test"] * 10
+    truth = pd.Series(["a", "b"] * 20 + ["a"] * 10, index=assignment["subject"])
+    learnt = evaluate_clustering(assignment, embedding, reference=truth, learnt=True, **DRAWS)
+    (row,) = learnt[learnt["metric"] == "accuracy"].to_dict("records")
+    assert row["space"] == "held_out" and row["n"] == 10 and row["value"] == 0.5
+    assert "of held-out scans" in row["note"]
+    both = evaluate_clustering(assignment, embedding, reference=truth, **DRAWS)
+    rows = both[both["metric"] == "accuracy"].set_index("space")
+    assert rows["n"].to_dict() == {"": 50, "held_out": 10} and rows["value"].to_dict() == {"": 0.9, "held_out": 0.5}
+    none = evaluate_clustering(assignment, embedding, reference=truth[:40], learnt=True, **DRAWS)
+    (row,) = none[none["metric"] == "accuracy"].to_dict("records")
+    assert row["n"] == 40 and "which it learnt from these scans" in row["note"]
+
+
 def test_label_that_the_order_lacks_is_named(tmp_path):
     (tmp_path / "readers.tsv").write_text("subject\tstage\nS1\t0\nS2\t4\n")
     with pytest.raises(InputError, match="column stage: found 4, expected one of 0, 1"):
