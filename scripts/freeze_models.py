@@ -34,7 +34,6 @@ with whole_folder(snakemake.output.folder) as folder:
             cohort.splits,
             method=method,
             device=device,
-            precision=config["precision"],
         )
     first = [s for s, split in zip(cohort.subjects, cohort.splits, strict=True) if split != "repeat"]
     figures = collect_json({s: registered[s] for s in first}, "registration.json")

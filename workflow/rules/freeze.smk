@@ -32,7 +32,6 @@ rule freeze_models:
         config={
             "settings": frozen_settings(config),
             "methods": METHODS,
-            "precision": config["dcam"]["training"]["precision"],
             "subjects": SUBJECTS,
             "scanned": SCANNED,
             **settings("device", "torch_threads"),

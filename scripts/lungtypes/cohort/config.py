@@ -119,6 +119,12 @@ def _contradictions(config: Mapping[str, object]) -> list[str]:
         faults.append(
             "clam.map.emulate_channel_bug: found true without clam.map.official. Set it to false, or official to true."
         )
+    window = config["maps"]["occlusion"]
+    if window["stride_mm"] > window["window_mm"]:
+        faults.append(
+            f"maps.occlusion.stride_mm: found {window['stride_mm']}, expected at most maps.occlusion.window_mm "
+            f"({window['window_mm']}): parts of the lung would never be covered. Lower it."
+        )
     if config["template"]["minimum"] > config["template"]["maximum"]:
         faults.append("template.minimum: found more than template.maximum.")
     return faults + _template_contradictions(config["template"])

@@ -49,7 +49,7 @@ class Training:
     """How to train. Rates of network and head (Adam); components, whiten: of the reduction.
 
     passes : over as many scans as there are, between two clusterings (``reassign`` of DeepCluster's code).
-    precision : ``float32``, or ``bfloat16`` for the network's forward and backward pass on a CUDA device.
+    precision : ``float32``, or ``bfloat16`` for the network's passes in training on a CUDA device.
     """
 
     epochs: int
@@ -115,8 +115,14 @@ def build_network(method: str, *, filters: int, norm: Norm, checkpointing: bool,
     return UNet(filters=width, dense=dense, norm=norm, checkpointing=checkpointing)
 
 
-def embed(network: UNet, scans: LungScans, *, batch: int, device: str, precision: str) -> NDArray[np.float64]:
-    """Features pooled over the lungs (n, C) of the frozen network."""
+def embed(
+    network: UNet, scans: LungScans, *, batch: int, device: str, precision: str = "float32"
+) -> NDArray[np.float64]:
+    """Features pooled over the lungs (n, C) of the frozen network.
+
+    precision : lower ones are for the epochs of a training. What is told of a model is float32 on every device, as its
+    maps are: their lung means are its logits, and a scan by itself has the q of the cohort's run.
+    """
     network.eval()
     found = []
     with torch.inference_mode(), autocast(device, precision):
@@ -331,7 +337,7 @@ def _close(
     reference: NDArray[np.int64] | None,
 ) -> tuple[DcamModel, NDArray[np.int64]]:
     """Cluster the final features once more, and fit the head on them: all of one frozen network."""
-    features = _features(network, scans, training, device)
+    features = embed(network, scans, batch=training.batch, device=device)
     if not _tell_scans_apart(features):
         raise InputError(
             "dcam: the features of the trained network are not finite, or alike in all scans. Lower "

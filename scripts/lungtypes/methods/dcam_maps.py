@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FULL_SCALE = 99.5  # percentile of the positive values in the training lungs that is drawn as 1
+FULL_SCALE = 99.5  # percentile of the values in the training lungs, negative ones as 0, that is drawn as 1
 QUANTILES = np.linspace(0, 1, 1001)  # of each scan, so that every scan counts the same in the scale
 
 

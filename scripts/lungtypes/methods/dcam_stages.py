@@ -59,7 +59,7 @@ def embed_stage(
     train, intensity, box = prepare(array, splits, window_hu=window_hu, background=background)
     start = dcam.build_network(method, **network, seed=seed).to(device)
     scans = LungScans(array, intensity, box)
-    features = dcam.embed(start, scans, batch=how.batch, device=device, precision=how.precision)
+    features = dcam.embed(start, scans, batch=how.batch, device=device)
     # not of length 1, so that one group can look like one
     z = fit_reduction(features[train], components=how.components, whiten=how.whiten).scores(features)
     frame = pd.DataFrame(z, columns=[f"z_{i + 1}" for i in range(z.shape[1])])
@@ -108,7 +108,7 @@ def train_stage(
         mean_hu = np.array([scan[scan != OUTSIDE].mean() for scan in (array[row] for row in train)])
         order = order_by_density(np.eye(k)[found.labels], mean_hu)
         model = dcam.with_order(model, order)
-    features = dcam.embed(model.network, everyone, batch=how.batch, device=device, precision=how.precision)
+    features = dcam.embed(model.network, everyone, batch=how.batch, device=device)
     q, outputs = dcam.assign(model, features), dcam.logits(model, features).numpy()
     agreement = outputs.argmax(axis=1) == q.argmax(axis=1)
     flag = chosen["flag"]

@@ -52,14 +52,12 @@ def freeze_model(
     *,
     method: str,
     device: str,
-    precision: str,
 ) -> dict[str, object]:
     """Copy the model of ``fitted`` into ``folder`` and write reference.json beside it.
 
     Parameters
     ----------
     array, splits : the scans that it was fitted on and those held out, in the order of its assignment.tsv.
-    precision : of dCAM's network, as it was trained (see :func:`lungtypes.methods.dcam.embed`).
 
     Returns
     -------
@@ -80,11 +78,11 @@ def freeze_model(
         save_file({"mean": typical.mean, "sd": typical.sd}, str(folder / TYPICAL))
         place = load_clam(folder, lambda hu: typical if apart else sums.without(hu, intensity).typical(), device)
     else:
-        place = load_dense(folder, device, precision=precision, left_out=not apart)
+        place = load_dense(folder, device, left_out=not apart)
     found = [place(np.asarray(array[row])) for row in rows]
     assigned = pd.read_csv(fitted / "assignment.tsv", sep="\t", dtype={"subject": str}, float_precision="round_trip")
     reference = _reference(found, fitted=not apart) | _same_as(found, assigned.iloc[rows])
-    reference |= {"reference": "held-out" if apart else "training", "scans": len(rows), "precision": precision}
+    reference |= {"reference": "held-out" if apart else "training", "scans": len(rows)}
     write_json(folder / "reference.json", reference)
     sizes = np.bincount(assigned["cluster"].to_numpy()[train] - 1, minlength=int(settings["k"])).tolist()
     about = {name: settings.get(name) for name in ("k", "flag", "classes")}
@@ -113,7 +111,7 @@ def load_frozen(folder: Path, method: str, device: str) -> tuple[Place, dict[str
     if method == "clam":
         typical = read_typical(own)
         return load_clam(own, lambda hu: typical, device), reference
-    return load_dense(own, device, precision=reference["precision"]), reference
+    return load_dense(own, device), reference
 
 
 def assign_scans(
@@ -193,7 +191,7 @@ def _same_as(found: Sequence[Placement], assigned: pd.DataFrame) -> dict[str, ob
     if difference > SAME_Q:
         logger.warning(
             "q of scans one by one differs from the study's by up to %.1g (%d of %d in another cluster); freeze and "
-            "assign on the kind of device that trained, or train with precision float32",
+            "assign on the kind of device that trained",
             difference,
             changed,
             len(found),

@@ -136,10 +136,10 @@ def load_clam(folder: Path, typical: Callable[[NDArray[np.int16]], Typical], dev
     return place
 
 
-def load_dense(folder: Path, device: str, *, precision: str, left_out: bool = False) -> Place:
+def load_dense(folder: Path, device: str, *, left_out: bool = False) -> Place:
     """The model of ``folder``, of dCAM or one of its references.
 
-    precision : as in :func:`dcam.embed`. left_out : scans are training scans, and are compared with the others.
+    left_out : scans are training scans, and are compared with the others.
     """
     model, settings = load_dcam(folder, device)
     intensity, box = Intensity(**settings["intensity"]), tuple(map(tuple, settings["box"]))
@@ -149,7 +149,7 @@ def load_dense(folder: Path, device: str, *, precision: str, left_out: bool = Fa
         if not (hu[cut] != OUTSIDE).any():
             raise ScanFault("BOX-NONE", "no lung lies in the part of the cube that the network sees. Look at the scan.")
         scans = LungScans(hu[None], intensity, box)
-        features = dcam.embed(model.network, scans, batch=1, device=device, precision=precision)
+        features = dcam.embed(model.network, scans, batch=1, device=device)
         q = dcam.assign(model, features)[0]
         z = model.reduction(features)[0]
         distance = float(np.linalg.norm(z - model.centroids[int(q.argmax())])) * model.scale

@@ -136,6 +136,10 @@ def test_numbers_that_are_not_finite_are_refused():
         ({"clam__strides": [2, 2]}, "clam.strides: found 2 values, expected 3 as in clam.filters"),
         ({"clam__k__maximum": 1}, "clam.k.maximum: found 1, expected at least clam.k.minimum (2)"),
         ({"clam__k__n_clusters": 2, "clam__k__minimum": 3}, "clam.k.n_clusters: found 2, expected at least clam.k.min"),
+        (
+            {"maps__occlusion__stride_mm": 500},
+            "maps.occlusion.stride_mm: found 500, expected at most maps.occlusion.win",
+        ),
         ({"clam__k__n_null": 38}, "clam.k.n_null: found 38, expected: minimum 39"),
         ({"clam__k__n_permutations": 1}, "clam.k.n_permutations: found 1, expected: minimum 2"),
         ({"clam__k__n_clusters": 9}, "clam.k.n_clusters: found 9, expected at most clam.k.maximum (8)"),

@@ -70,7 +70,7 @@ def freeze(fitted, folder):
     folder.mkdir()
     for name in TEMPLATE_FILES:
         (folder / name).touch()
-    options = {"device": "cpu", "precision": "bfloat16"}
+    options = {"device": "cpu"}
     about = {m: freeze_model(folder / m, fitted / m, scans(), SPLITS, method=m, **options) for m in METHODS}
     write_image_reference(folder / "imaging.json", FIGURES)
     write_manifest(folder, settings={"seed": 1}, methods=about)
@@ -153,7 +153,7 @@ def test_lungs_outside_of_the_networks_box_are_flagged_or_refused(frozen, fitted
     settings = json.loads((fitted / "dcam/model.json").read_text())
     shutil.copytree(fitted / "dcam", tmp_path / "dcam")
     (tmp_path / "dcam/model.json").write_text(json.dumps(settings | {"box": [[0, 16], [0, 16], [0, 8]]}))
-    place, scan = load_dense(tmp_path / "dcam", "cpu", precision="float32"), scans()[0]
+    place, scan = load_dense(tmp_path / "dcam", "cpu"), scans()[0]
     assert place(scan).held == pytest.approx(6 / 14)
     scan[:, :, :8] = OUTSIDE
     with pytest.raises(ScanFault, match="BOX-NONE"):
@@ -232,7 +232,7 @@ def test_a_training_scan_is_compared_with_the_others(fitted):
 
     model, _ = load_dcam(fitted / "dcam", "cpu")
     images = LungScans(array, Intensity(**settings["intensity"]), tuple(map(tuple, settings["box"])), rows)
-    features = dcam.embed(model.network, images, batch=1, device="cpu", precision="float32")
+    features = dcam.embed(model.network, images, batch=1, device="cpu")
     z = (features[3] - np.delete(features, 3, 0).mean(0)) / np.delete(features, 3, 0).std(0)
-    found = load_dense(fitted / "dcam", "cpu", precision="float32", left_out=True)(array[3]).deviation
+    found = load_dense(fitted / "dcam", "cpu", left_out=True)(array[3]).deviation
     assert found == pytest.approx(np.sqrt(np.mean(z**2)), rel=1e-4)
