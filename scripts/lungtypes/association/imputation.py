@@ -144,6 +144,8 @@ def _row(outcome: Outcome, table: pd.DataFrame, plan: AssociationPlan, known: Ma
         row["status"] = "not_imputed:no_rows"
     elif numbers is None:
         row["status"] = "not_imputed:not_numeric"
+    elif not np.isfinite(numbers).any():
+        row["status"] = "not_imputed:unknown_level"
     elif outcome.type in LINEAR and len(np.unique(numbers[np.isfinite(numbers)])) < MIN_DISTINCT_VALUES:
         row["status"] = "not_imputed:too_few_values"
     elif outcome.type in LINEAR and row["n_imputed"] == 0:

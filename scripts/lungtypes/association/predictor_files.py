@@ -109,12 +109,14 @@ def with_scanner_columns(clinical: pd.DataFrame, series: str | Path, names: Sequ
     table = pd.read_csv(series, sep="\t", dtype=str, keep_default_na=False)
     chosen = table[table["verdict"] == "chosen"].drop_duplicates("subject").set_index("subject")
     found = {name: chosen[SERIES_NAMES.get(name, name)] for name in absent if SERIES_NAMES.get(name, name) in chosen}
-    columns = {name: clinical["subject"].map(_plain(values)) for name, values in found.items()}
+    columns = {name: clinical["subject"].map(_plain(values, name)) for name, values in found.items()}
     return clinical.assign(**{name: values for name, values in columns.items() if values.notna().any()})
 
 
-def _plain(values: pd.Series) -> pd.Series:
+def _plain(values: pd.Series, name: str) -> pd.Series:
     present = values.where(~values.isin(MISSING))
+    if name in SERIES_NAMES:  # a model 16 is a name, no number
+        return present
     numbers = pd.to_numeric(present, errors="coerce")
     return numbers if numbers.notna().equals(present.notna()) else present
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -92,7 +92,8 @@ def associate_stage(
     frame, groups, plan, wording = cohort.frame, cohort.assigned.groups, cohort.plan, cohort.assigned.wording
     variables = [v for v in settings["table_one"] if v["name"] in frame]
     options = {name: settings[name] for name in ("variance", "yates", "n_permutations", "min_group")}
-    fits = fit_outcomes(frame, cohort.assigned.predictor, plan)
+    coded = _as_levels(frame, plan, variables)
+    fits = fit_outcomes(coded, cohort.assigned.predictor, plan)
     tables = {
         "table_one": table_one(frame, groups, variables=variables, seed=seed, **options),
         "outcomes": outcomes_table(fits, plan),
@@ -101,7 +102,7 @@ def associate_stage(
         "diagnostics": diagnostics_table(fits, plan),
         "comparison": comparison_table(fits, plan),
         "missing": missing_table(
-            frame,
+            coded,
             groups,
             cohort.labels,
             covariates=plan.covariates,
@@ -113,7 +114,7 @@ def associate_stage(
     known = tables["outcomes"].set_index("outcome")["p_value"].to_dict()
     m = int(settings["imputations"])
     tables["imputed"] = (
-        impute_outcomes(frame, cohort.assigned.predictor, plan, m=m, p_complete_case=known)
+        impute_outcomes(coded, cohort.assigned.predictor, plan, m=m, p_complete_case=known)
         if m
         else pd.DataFrame(columns=IMPUTED_COLUMNS)
     )
@@ -159,6 +160,14 @@ def _read(
     present = [name for name in dict.fromkeys(named) if name in frame]
     absent = tuple(name for name in dict.fromkeys(named) if name not in frame)
     return Cohort(frame, assigned, plan, {n: labels.get(n, n.replace("_", " ")) for n in present}, absent)
+
+
+def _as_levels(frame: pd.DataFrame, plan: AssociationPlan, variables: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """Covariates that table one calls categorical as text, also where they are coded: race 1 to 4 has no slope."""
+    outcomes = {outcome.name for outcome in plan.outcomes}
+    named = {v["name"] for v in variables if v["type"] == "categorical"}
+    columns = [name for name in (*plan.covariates, *plan.technical) if name in named - outcomes]
+    return frame.assign(**{name: frame[name].map(level_text, na_action="ignore") for name in columns})
 
 
 def _in_words(cohort: Cohort) -> AssociationPlan:

@@ -75,6 +75,9 @@ def clinical_faults(
         faults += _subject_faults(path, table)
         if len(table) and subjects and associate.get("unmatched", "error") == "error":
             faults += _unmatched(path, table, subjects, repeat_subjects)
+    levels = {o["name"]: o["levels"] for o in associate["outcomes"] if o.get("levels")}
+    for name in (name for name in header if name in levels):
+        faults += _unlisted(path, name, _cells(table, name), levels[name])
     for name in (name for name in header if name in kinds):
         cells = _cells(table, name)
         n_numbers = sum(1 for _, value in cells if NUMBER.fullmatch(value))
@@ -130,6 +133,24 @@ def reference_faults(
     return faults
 
 
+def _unlisted(path: Path, name: str, cells: Cells, levels: Sequence[object]) -> list[str]:
+    known, lines = {_level(level) for level in levels}, {}
+    for line, value in cells:
+        if _level(value) not in known:
+            lines.setdefault(value, []).append(line)
+    return [
+        f"{path}, {lines_text(found)}, column {name}: found {value!r}, expected one of the outcome's levels "
+        f"({', '.join(map(str, levels))}). Mend the cell, or associate.outcomes."
+        for value, found in lines.items()
+    ]
+
+
+def _level(value: object) -> str:
+    """1.0 and 1 are one level; YAML reads yes and no as truth values."""
+    text = ("no", "yes")[value] if isinstance(value, bool) else str(value)
+    return f"{float(text):g}" if NUMBER.fullmatch(text) else text
+
+
 def _order_faults(path: Path, column: str, cells: Cells, order: Sequence[str]) -> list[str]:
     lines: dict[str, list[int]] = {}
     for line, value in cells:
@@ -182,6 +203,11 @@ def external_faults(associate: Mapping[str, object]) -> list[str]:
         if "subject" in table:
             faults += _subject_faults(path, table)
             subjects = table["subject"].tolist()
+        faults += [
+            f"{path}, line {line}, column cluster: found {value!r}, expected a whole number. Number the clusters."
+            for line, value in (_cells(table, "cluster") if "cluster" in table else ())
+            if not (NUMBER.fullmatch(value) and float(value).is_integer())
+        ]
     if "clinical" in tables:
         faults += clinical_faults(given["clinical"], tables["clinical"], subjects, associate)
     return faults

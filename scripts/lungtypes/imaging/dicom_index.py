@@ -175,9 +175,15 @@ def _stacks(slices: Sequence[Slice], study: int) -> list[Stack]:
     return [Stack(f"{number}.{n}", study, tuple(items)) for n, (_, items) in enumerate(parts, start=1)]
 
 
+def image_types(header: pydicom.Dataset) -> set[str]:
+    """The words of ImageType in capitals; a single one comes as text."""
+    value = header.get("ImageType", None) or []
+    return {str(word).upper() for word in ([value] if isinstance(value, str) else value)}
+
+
 def _stack_key(header: pydicom.Dataset) -> tuple:
     """What all slices of one stack share; a value that cannot be understood is left for the rules to name."""
-    types = {str(t).upper() for t in header.get("ImageType", None) or []}
+    types = image_types(header)
     try:
         numbers = tuple(
             tuple(np.round(np.atleast_1d(np.array(header.get(tag), float)), 3))

@@ -86,6 +86,8 @@ def _read_slice(file: Path, name: str) -> NDArray[np.int16]:
     if header is None:
         raise ScanFault("DCM-PIXELS", f"{name} cannot be read. Copy it again.")
     syntax = getattr(header.file_meta, "TransferSyntaxUID", pydicom.uid.ImplicitVRLittleEndian)
+    if not syntax.is_transfer_syntax:  # an old vendor's own, or a damaged header
+        raise ScanFault("DCM-PIXELS", f"{name} has an unknown transfer syntax. Export the series uncompressed.")
     compressed = syntax.is_compressed
     shape = (int(header.Rows), int(header.Columns))
     if not compressed:

@@ -73,7 +73,8 @@ def register_to_template(
             cropped_to_lungs(template_hu, template_lungs), cropped_to_lungs(ct, lungs), settings, folder
         )
     except RuntimeError as error:
-        words = f"{settings.engine} could not register the scan ({error}). Look at its lung mask."
+        said = str(error).replace(str(folder), "the scratch folder")
+        words = f"{settings.engine} could not register the scan ({said}). Look at its lung mask."
         raise ScanFault("REG-FAILED", words) from error
     return registration_of(files, ct, lungs, template_hu, template_lungs)
 

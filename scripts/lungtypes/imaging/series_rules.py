@@ -16,7 +16,15 @@ import numpy as np
 import pydicom
 
 from lungtypes.errors import ScanFault
-from lungtypes.imaging.dicom_index import REJECTED_TYPES, Slice, Stack, index_stacks, number_key, without_repeats
+from lungtypes.imaging.dicom_index import (
+    REJECTED_TYPES,
+    Slice,
+    Stack,
+    image_types,
+    index_stacks,
+    number_key,
+    without_repeats,
+)
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
@@ -168,6 +176,7 @@ def _parts(stack: Stack) -> list[Stack]:
 
 
 def _wanted(series: Sequence[Series], wanted: str) -> Series:
+    wanted = re.sub(r"^0+(?=\d)", "", wanted)  # the sheet may say 003
     chosen = [s for s in series if s.number == wanted]
     if not chosen:
         numbers = ", ".join(s.number for s in series)
@@ -232,7 +241,7 @@ def _judge(
         coverage_mm=coverage,
         tilt_degrees=tilt,
         contrast=bool(str(first.get("ContrastBolusAgent", "")).strip()),
-        original="ORIGINAL" in _types(first),
+        original="ORIGINAL" in image_types(first),
         code=code,
         reason=reason,
         note=stack.note,
@@ -247,7 +256,7 @@ def _kind_fault(slices: Sequence[Slice], min_slices: int) -> tuple[str, str]:
         return "DCM-MULTIFRAME", "an enhanced multiframe CT, expected one file a slice. Export it as classic CT images."
     if str(first.get("Modality", "")) != "CT" or sop != CT_IMAGE:
         return "DCM-NOTCT", f"modality {first.get('Modality', 'missing')}, expected CT images."
-    rejected = sorted(_types(first) & REJECTED_TYPES)
+    rejected = sorted(image_types(first) & REJECTED_TYPES)
     if rejected:
         return "DCM-TYPE", f"image type {'/'.join(rejected)}, expected axial slices."
     if n < min_slices:
@@ -298,10 +307,6 @@ def _gap_fault(positions: np.ndarray) -> tuple[str, str]:
             "expected equal ones. Export the series again; slices seem to be missing.",
         )
     return "", ""
-
-
-def _types(header: pydicom.Dataset) -> set[str]:
-    return {str(t).upper() for t in header.get("ImageType", None) or []}
 
 
 def _first_text(header: pydicom.Dataset, tag: str) -> str:

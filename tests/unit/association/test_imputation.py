@@ -1,5 +1,7 @@
 """Multiple imputation: pooling against published formulas and statsmodels, planted truth, false positives under MAR."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -182,6 +184,15 @@ def test_what_cannot_be_imputed_has_a_reason(change, status):
     row = found.iloc[0]
     assert row["status"] == status and row["p_complete_case"] == 0.3
     assert found[["m", "f", "p_value", "estimate", "q_value"]].isna().all().all()
+
+
+def test_an_outcome_with_unknown_levels_leaves_the_others_their_imputation():
+    table, predictor = cohort(0)
+    table["stage"] = np.where(np.arange(len(table)) % 2, "mild", "severe")
+    plain = plan_of(["y"])
+    graded = Outcome("stage", "Stage", "", "f", "ordinal", levels=("low", "high"))
+    found = impute_outcomes(table, predictor, replace(plain, outcomes=(*plain.outcomes, graded)), m=20)
+    assert found.set_index("outcome")["status"].to_dict() == {"y": "ok", "stage": "not_imputed:unknown_level"}
 
 
 def test_categories_and_clusters_are_never_imputed_as_levels_of_persons():

@@ -118,6 +118,31 @@ def test_scanner_column_comes_from_the_chosen_series(files, written):
     assert found["scanner_model"].tolist() == chosen and found["kvp"].tolist() == [1.0, 2.0] and "dose" not in found
 
 
+def test_covariates_that_table_one_calls_categorical_have_no_slope_whatever_their_codes(files, tmp_path):
+    """The same levels as words and as 1 to 4 give the same models."""
+    clinical = pd.read_csv(files["clinical"], sep="\t", dtype={"subject": str})
+    codes = np.random.default_rng(4).integers(1, 5, N)
+    words = np.array(["", "white", "black", "asian", "other"])[codes]
+    settings = SETTINGS | {"covariates": ["age", "race"], "outcomes": SETTINGS["outcomes"][:1], "technical": []}
+    assert {v["name"]: v["type"] for v in settings["table_one"]}["race"] == "categorical"
+    found = {}
+    for name, race in (("codes", codes), ("words", words)):
+        path = save(tmp_path / f"{name}.tsv", clinical.assign(race=race))
+        places = {"assignment": files["bare"], "clinical": path, "series": ""}
+        associate_stage(folder=tmp_path / name, seed=1, settings=settings, **places)
+        tables = (read(tmp_path / name, table) for table in ("outcomes", "imputed"))
+        found[name] = [table.iloc[0][["n", "p_value"]].tolist() for table in tables]
+    for codes, words in zip(found["codes"], found["words"], strict=True):
+        assert codes == pytest.approx(words, rel=1e-6)
+
+
+def test_a_scanner_model_that_is_a_number_is_a_name(tmp_path):
+    series = pd.DataFrame({"subject": ["S1", "S2"], "verdict": "chosen", "model": ["16", "64"], "kvp": ["100", "120"]})
+    frame = pd.DataFrame({"subject": ["S1", "S2"]})
+    found = with_scanner_columns(frame, save(tmp_path / "series.tsv", series), ["scanner_model", "kvp"])
+    assert found["scanner_model"].tolist() == ["16", "64"] and found["kvp"].tolist() == [100.0, 120.0]
+
+
 def test_methods_name_what_ran_and_what_was_absent(written):
     text = (written / "methods.md").read_text()
     for words in ("HC3 standard errors [", "Age and Sex", "scanner model", "30 bootstrap", "statsmodels", "scipy"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lungtypes.cohort.clinical import clinical_faults, read_clinical, reference_faults
+from lungtypes.cohort.clinical import clinical_faults, external_faults, read_clinical, reference_faults
 from lungtypes.cohort.tables import read_table
 from lungtypes.errors import InputError
 
@@ -174,6 +174,27 @@ def test_the_way_out_that_a_code_fault_names_is_heard(tmp_path):
 def test_codes_for_missing_are_no_levels(tmp_path, values, found):
     (fault,) = faults_of(clinical(tmp_path, smoking=values))
     assert fault.startswith(f"T, line 3, column smoking: found {found!r}, expected a level, not a code for missing")
+
+
+def test_values_that_an_outcomes_levels_lack_are_named(tmp_path):
+    graded = {"name": "grade", "type": "ordinal", "label": "Grade", "levels": [0, 1, 2]}
+    binary = {"name": "icu", "type": "binary", "label": "ICU", "levels": [False, True]}  # YAML's no and yes
+    associate = {"outcomes": [graded, binary]}
+    path = clinical(tmp_path, grade=["0", "1.0", "7", ""], icu=["no", "yes", "Yes", "NA"])
+    first, second = faults_of(path, associate=associate)
+    assert first.startswith("T, line 4, column grade: found '7', expected one of the outcome's levels (0, 1, 2)")
+    assert second.startswith("T, line 4, column icu: found 'Yes', expected one of the outcome's levels")
+    assert faults_of(clinical(tmp_path, grade=["0", "2"], icu=["no", "yes"]), associate=associate) == []
+
+
+def test_clusters_of_an_external_cohort_are_whole_numbers(tmp_path):
+    for name, values in (("assignment", "S1,1\nS2,A\nS3,1.5\nS4,2.0\n"), ("clinical", "S1,3\nS2,4\nS3,5\nS4,6\n")):
+        column = "cluster" if name == "assignment" else "fvc_l"
+        (tmp_path / f"{name}.csv").write_text(f"subject,{column}\n{values}")
+    external = {name: str(tmp_path / f"{name}.csv") for name in ("assignment", "clinical")}
+    first, second = external_faults(ASSOCIATE | {"external": external})
+    assert first.endswith("line 3, column cluster: found 'A', expected a whole number. Number the clusters.")
+    assert "line 4, column cluster: found '1.5'" in second
 
 
 def test_words_and_negative_grades_may_be_levels(tmp_path):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lungtypes.cohort.sheet import read_sheet, splits
+from lungtypes.cohort.sheet import SERIES_NUMBER, read_sheet, splits
 from lungtypes.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -111,6 +111,11 @@ def test_misspelt_columns_do_not_hide_faults_of_rows():
 def test_each_fault_of_a_row_is_named_with_its_place(rows, expected):
     (fault,) = refusal(*rows)
     assert fault.startswith(f"subjects.tsv, {expected}")
+
+
+@pytest.mark.parametrize("number", ["3", "003", "2.1", "2.1.1"])
+def test_every_number_that_the_table_of_series_may_print_can_be_asked_for(number):
+    assert SERIES_NUMBER.fullmatch(number)
 
 
 def test_two_series_of_one_folder_and_registered_volumes_with_masks_are_allowed():

@@ -274,6 +274,31 @@ def test_series_that_cannot_be_decoded_names_its_transfer_syntax(tmp_path):
         ingest_scan(tmp_path, **INGEST)
 
 
+@pytest.mark.parametrize("syntax", ["1.2.840.113619.5.2", "1.2.3"])
+def test_a_transfer_syntax_that_nobody_knows_is_a_fault_of_the_scan(tmp_path, syntax):
+    for path in write(tmp_path / "a"):
+        data = pydicom.dcmread(path)
+        data.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
+        data.save_as(path, enforce_file_format=False, little_endian=True, implicit_vr=False)
+    with pytest.raises(ScanFault, match="unknown transfer syntax") as fault:
+        read_series(only(tmp_path / "a"))
+    assert fault.value.code == "DCM-PIXELS" and syntax not in str(fault.value)
+
+
+def test_a_single_word_of_the_image_type_is_a_word(tmp_path):
+    for path in write(tmp_path / "a"):
+        change(path, ImageType="LOCALIZER")
+    assert "LOCALIZER" in only(tmp_path / "a").reason
+    for path in write(tmp_path / "b"):
+        change(path, ImageType="ORIGINAL")
+    assert only(tmp_path / "b").original
+
+
+def test_a_series_number_with_leading_zeros_is_the_number(tmp_path):
+    write(tmp_path, number=3)
+    assert choose_series(find_series(tmp_path, **LIMITS), wanted="003", **CHOICE).number == "3"
+
+
 def test_files_without_preamble_or_suffix_are_read(tmp_path):
     for number, path in enumerate(write(tmp_path)):
         content = path.read_bytes()[132:]
