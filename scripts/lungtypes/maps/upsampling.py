@@ -22,8 +22,9 @@ def upsample_linear(
     """
     mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
     covered = tuple(size) if stride is None else tuple(stride * n for n in channels.shape[2:])
-    out = channels
-    if covered != tuple(channels.shape[2:]):
+    if covered == tuple(channels.shape[2:]):
+        out = channels.clone()  # callers work on it in place
+    else:
         out = torch.nn.functional.interpolate(channels, size=covered, mode=mode, align_corners=False)
     out = out[(..., *(slice(n) for n in size))]
     whole, part = int(offset // 1), float(offset % 1)
