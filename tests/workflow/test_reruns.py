@@ -198,6 +198,10 @@ def test_frozen_template_takes_a_new_scan_without_moving_the_old_ones(finished, 
     shutil.copytree(folder / source["path"], folder / "demo/dicom/again")
     new = {**source, "subject": "S999", "path": "demo/dicom/again"}.values()
     (folder / "demo/subjects.tsv").write_text("\n".join([*rows, "\t".join(new)]) + "\n")
+    truth = folder / "demo/truth/subjects.tsv"  # dcam-supervised learns from it: every training scan has a label
+    labels = truth.read_text().splitlines()
+    own = next(line for line in labels if line.startswith(f"{source['subject']}\t"))
+    truth.write_text("\n".join([*labels, own.replace(source["subject"], "S999", 1)]) + "\n")
     text = study.snakemake("-n", "register", "--config", "associate={unmatched: allow}").stdout
     assert "1 added, 0 removed: S999" in text and "template: {frozen: true}" in text
     assert study.planned("register", "--config", "associate={unmatched: allow}")["register_scan"] == 10
