@@ -77,7 +77,9 @@ def clinical_faults(
             faults += _unmatched(path, table, subjects, repeat_subjects)
     levels = {o["name"]: o["levels"] for o in associate["outcomes"] if o.get("levels")}
     for name in (name for name in header if name in levels):
-        faults += _unlisted(path, name, _cells(table, name), levels[name])
+        cells, known = _cells(table, name), {_level(level) for level in levels[name]}
+        words = f"the outcome's levels ({', '.join(map(str, levels[name]))}). Mend the cell, or associate.outcomes."
+        faults += _unlisted(path, name, [cell for cell in cells if _level(cell[1]) not in known], words)
     for name in (name for name in header if name in kinds):
         cells = _cells(table, name)
         n_numbers = sum(1 for _, value in cells if NUMBER.fullmatch(value))
@@ -128,19 +130,20 @@ def reference_faults(
             )
     if column in header and not faults:
         cells = _cells(table, column)
-        faults += level_faults(path, column, cells) or _order_faults(path, column, cells, order)
+        words = f"{', '.join(order)} of the config's evaluate.reference_order. Mend either."
+        unlisted = _unlisted(path, column, [cell for cell in cells if order and cell[1] not in order], words)
+        faults += level_faults(path, column, cells) or unlisted
         faults += _learner_faults(path, column, table, learners)
     return faults
 
 
-def _unlisted(path: Path, name: str, cells: Cells, levels: Sequence[object]) -> list[str]:
-    known, lines = {_level(level) for level in levels}, {}
+def _unlisted(path: Path, name: str, cells: Cells, words: str) -> list[str]:
+    """One fault for each value of the cells that no list has; words : what is expected, and the remedy."""
+    lines: dict[str, list[int]] = {}
     for line, value in cells:
-        if _level(value) not in known:
-            lines.setdefault(value, []).append(line)
+        lines.setdefault(value, []).append(line)
     return [
-        f"{path}, {lines_text(found)}, column {name}: found {value!r}, expected one of the outcome's levels "
-        f"({', '.join(map(str, levels))}). Mend the cell, or associate.outcomes."
+        f"{path}, {lines_text(found)}, column {name}: found {value!r}, expected one of {words}"
         for value, found in lines.items()
     ]
 
@@ -149,18 +152,6 @@ def _level(value: object) -> str:
     """1.0 and 1 are one level; YAML reads yes and no as truth values."""
     text = ("no", "yes")[value] if isinstance(value, bool) else str(value)
     return f"{float(text):g}" if NUMBER.fullmatch(text) else text
-
-
-def _order_faults(path: Path, column: str, cells: Cells, order: Sequence[str]) -> list[str]:
-    lines: dict[str, list[int]] = {}
-    for line, value in cells:
-        if order and value not in order:
-            lines.setdefault(value, []).append(line)
-    return [
-        f"{path}, {lines_text(found)}, column {column}: found {value!r}, expected one of {', '.join(order)} of "
-        "the config's evaluate.reference_order. Mend either."
-        for value, found in lines.items()
-    ]
 
 
 def _learner_faults(path: Path, column: str, table: pd.DataFrame, learners: Collection[str]) -> list[str]:

@@ -21,9 +21,8 @@ SOURCES = ("path", "registered")  # one of them in each row
 OPTIONAL = (*SOURCES, "person", "primary", "series", "lungs", "lobes", "lesions", "site", "sex", "control", "split")
 FILES = (*SOURCES, "lungs", "lobes", "lesions")
 CODES = {"split": ("test", "train"), "control": ("0", "1"), "primary": ("0", "1")}
-SERIES_NUMBER = re.compile(
-    r"[0-9]+(\.[1-9][0-9]*){0,2}"
-)  # 2.1: the first of several stacks in series 2; 2.1.1: of repeats
+# 2.1: the first of several stacks in series 2; 2.1.1: of its repeats
+SERIES_NUMBER = re.compile(r"[0-9]+(\.[1-9][0-9]*){0,2}")
 
 Columns = Mapping[str, Sequence[str]]
 Fault = tuple[int, str]  # line (to sort by) and text

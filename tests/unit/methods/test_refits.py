@@ -59,18 +59,24 @@ def test_refits_find_the_planted_groups_and_leave_nothing_else(tmp_path):
     assert list((tmp_path / "resume").iterdir()) == []
 
 
+def killed(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
+def refit_killed_in(folder, owner, name):
+    """What the whole refit gives, after another one was killed in ``owner.name``."""
+    whole = refit(folder, 1)
+    (folder / "1.tsv").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, killed)
+        with pytest.raises(KeyboardInterrupt):
+            refit(folder, 1)
+    return whole
+
+
 def test_a_kill_between_the_phases_costs_no_second_pretraining(tmp_path, monkeypatch):
     set_torch(threads=1)
-    whole = refit(tmp_path, 1)
-
-    def killed(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    (tmp_path / "1.tsv").unlink()
-    with monkeypatch.context() as patch:
-        patch.setattr(clam_stages, "cluster_stage", killed)
-        with pytest.raises(KeyboardInterrupt):
-            refit(tmp_path, 1)
+    whole = refit_killed_in(tmp_path, clam_stages, "cluster_stage")
     assert not (tmp_path / "1.tsv").exists()
     monkeypatch.setattr(clam_stages, "pretrain_stage", killed)
     pd.testing.assert_frame_equal(refit(tmp_path, 1), whole)
@@ -80,16 +86,7 @@ def test_a_kill_before_phase_one_has_tidied_up_is_got_over(tmp_path, monkeypatch
     """The state of phase 1 that is left then is no state of phase 2."""
     set_torch(threads=1)
     monkeypatch.setattr("lungtypes.methods.training.SECONDS_BETWEEN_FILES", 0.0)
-    whole = refit(tmp_path, 1)
-
-    def killed(checkpoint):
-        raise KeyboardInterrupt
-
-    (tmp_path / "1.tsv").unlink()
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "remove", killed)
-        with pytest.raises(KeyboardInterrupt):
-            refit(tmp_path, 1)
+    whole = refit_killed_in(tmp_path, Checkpoint, "remove")
     assert any((tmp_path / "resume").rglob("*.safetensors"))
     pd.testing.assert_frame_equal(refit(tmp_path, 1), whole)
     assert list((tmp_path / "resume").iterdir()) == []
